@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""File systems: the class to subclass, its typed values, and the services that ship with Instar."""
+
+from __future__ import annotations
+
+from instar.fs._filesystem import FileSystem, MaybeAwaitable, ReadBuffer
+from instar.fs._notify import Notifier
+from instar.fs._types import (
+    ROOT_INO,
+    Attr,
+    Context,
+    DirEntry,
+    Entry,
+    FallocateFlags,
+    FileLock,
+    Ioctl,
+    IoctlFlags,
+    LockType,
+    Open,
+    PollHandle,
+    RenameFlags,
+    SetAttr,
+    StatFs,
+    WriteFlags,
+    XattrFlags,
+    now_ns,
+)
+
+__all__ = [
+    "ROOT_INO",
+    "Attr",
+    "Context",
+    "DirEntry",
+    "Entry",
+    "FallocateFlags",
+    "FileLock",
+    "FileSystem",
+    "Ioctl",
+    "IoctlFlags",
+    "LockType",
+    "MaybeAwaitable",
+    "Notifier",
+    "Open",
+    "PollHandle",
+    "ReadBuffer",
+    "RenameFlags",
+    "SetAttr",
+    "StatFs",
+    "WriteFlags",
+    "XattrFlags",
+    "now_ns",
+]
