@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A language of file system operations, run on a file system and on an oracle side by side.
+
+An operation is a small frozen dataclass (:class:`Mkdir`, :class:`PWrite`, :class:`Rename`...). A :class:`World` is a
+directory in which operations run. A :class:`Comparer` runs each operation in two worlds and raises :class:`Difference`
+as soon as outcome, attributes or changes of times are not the same; the difference prints a program that shows it
+again. A :class:`Search` makes up the operations at random and shrinks what it finds.
+
+    python -m instar.verify.model /mnt/new --oracle /mnt/ext4 --steps 100000
+
+Specification: POSIX.1-2017 and Linux's man pages, as a real ext4 reads them.
+"""
+
+from __future__ import annotations
+
+from instar.verify.model._compare import Comparer, Difference, replay, script
+from instar.verify.model._files import (
+    Close,
+    CopyRange,
+    Dup,
+    FAllocate,
+    FallocateMode,
+    FChmod,
+    FChown,
+    FGetXattr,
+    FListXattr,
+    Flock,
+    FReadDir,
+    FSetXattr,
+    FStat,
+    FSync,
+    FTruncate,
+    FUtimens,
+    LinkFile,
+    OfdLock,
+    OfdTest,
+    Open,
+    PRead,
+    PWrite,
+    Read,
+    Seek,
+    SeekData,
+    SeekHole,
+    SendFile,
+    SetAppend,
+    TmpFile,
+    Write,
+)
+from instar.verify.model._mappings import Map, MapLoad, MapStore, MapSync, Unmap
+from instar.verify.model._names import (
+    Access,
+    As,
+    Chmod,
+    Chown,
+    GetXattr,
+    Link,
+    ListXattr,
+    Mkdir,
+    Mknod,
+    ReadDir,
+    ReadFile,
+    ReadLink,
+    RemoveXattr,
+    Rename,
+    RenameFlags,
+    Rmdir,
+    SetXattr,
+    Stat,
+    Symlink,
+    Truncate,
+    Unlink,
+    Utimens,
+    WriteFile,
+)
+from instar.verify.model._operation import Operation, Outcome
+from instar.verify.model._search import Search
+from instar.verify.model._tree import Node, read_tree, tree_differences
+from instar.verify.model._walk import Walk
+from instar.verify.model._world import World
+
+__all__ = [
+    "Access",
+    "As",
+    "Chmod",
+    "Chown",
+    "Close",
+    "Comparer",
+    "CopyRange",
+    "Difference",
+    "Dup",
+    "FAllocate",
+    "FChmod",
+    "FChown",
+    "FGetXattr",
+    "FListXattr",
+    "FReadDir",
+    "FSetXattr",
+    "FStat",
+    "FSync",
+    "FTruncate",
+    "FUtimens",
+    "FallocateMode",
+    "Flock",
+    "GetXattr",
+    "Link",
+    "LinkFile",
+    "ListXattr",
+    "Map",
+    "MapLoad",
+    "MapStore",
+    "MapSync",
+    "Mkdir",
+    "Mknod",
+    "Node",
+    "OfdLock",
+    "OfdTest",
+    "Open",
+    "Operation",
+    "Outcome",
+    "PRead",
+    "PWrite",
+    "Read",
+    "ReadDir",
+    "ReadFile",
+    "ReadLink",
+    "RemoveXattr",
+    "Rename",
+    "RenameFlags",
+    "Rmdir",
+    "Search",
+    "Seek",
+    "SeekData",
+    "SeekHole",
+    "SendFile",
+    "SetAppend",
+    "SetXattr",
+    "Stat",
+    "Symlink",
+    "TmpFile",
+    "Truncate",
+    "Unlink",
+    "Unmap",
+    "Utimens",
+    "Walk",
+    "World",
+    "Write",
+    "WriteFile",
+    "read_tree",
+    "replay",
+    "script",
+    "tree_differences",
+]
