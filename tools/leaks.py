@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a command and tell what it left behind: FUSE mounts and processes.
+
+    python -m tools.leaks COMMAND ARGUMENT...
+
+The command runs in a mount namespace of its own where that is possible (root), so that the mounts of other programs
+are not mistaken for its own, and as the child of a *subreaper*: a process that it starts and forgets becomes ours when
+its parent ends, and is seen here. What is left is named, then killed and unmounted. The exit code is the
+command's own, or 3 when the command succeeded and left something.
+
+Sources: prctl(2), PR_SET_CHILD_SUBREAPER; unshare(1); proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+__all__ = ["left_mounts", "main"]
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+INSIDE = "INSTAR_LEAKS_INSIDE"
+GRACE = 5.0  # seconds that a process gets to end by itself
+
+
+def left_mounts() -> set[str]:
+    """Mount points of FUSE file systems in this namespace."""
+    found = set()
+    for line in (
+        Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    ):
+        before, _, after = line.partition(" - ")
+        kind = after.split(" ")[0]
+        if kind in {"fuse", "fuseblk"} or kind.startswith("fuse."):
+            found.add(before.split(" ")[4].encode("latin-1", "surrogateescape").decode("unicode_escape"))
+    return found
+
+
+def _children() -> list[int]:
+    """Living children of this process."""
+    threads = Path(f"/proc/{os.getpid()}/task")
+    return [int(pid) for thread in threads.iterdir() for pid in (thread / "children").read_text().split()]
+
+
+def _describe(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return f"process {pid}"
+    return f"process {pid}: {b' '.join(words).decode(errors='replace')[:120]}"
+
+
+def _reap() -> None:
+    """Collect children that have ended."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+
+
+def _await_children() -> None:
+    """Wait until no child is left, or the grace is over."""
+    deadline = time.monotonic() + GRACE
+    _reap()
+    while _children() and time.monotonic() < deadline:
+        time.sleep(0.02)
+        _reap()
+
+
+def _private_namespace() -> list[str]:
+    """The prefix that gives a command its own mount namespace; empty where this user may not have one."""
+    prefix = ["unshare", "--mount", "--propagation", "private", "--"]
+    if os.getuid() != 0:
+        return []
+    try:
+        probe = subprocess.run([*prefix, "true"], check=False, capture_output=True)
+    except OSError:
+        return []
+    return prefix if probe.returncode == 0 else []
+
+
+def _run_inside(command: list[str]) -> int:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = left_mounts()
+    code = subprocess.run(command, check=False).returncode
+    _await_children()
+    left = []
+    for mount in sorted(left_mounts() - before):
+        left.append(f"mount {mount}")
+        subprocess.run(["umount", "--lazy", mount], check=False)
+    for pid in _children():
+        left.append(_describe(pid))
+        os.kill(pid, signal.SIGKILL)
+    _await_children()
+    for line in left:
+        print(f"leaks: left behind: {line}", file=sys.stderr)
+    return code or 3 * bool(left)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and report; see the module's description."""
+    command = sys.argv[1:] if arguments is None else arguments
+    if not command:
+        print("usage: python -m tools.leaks COMMAND ARGUMENT...", file=sys.stderr)
+        return 2
+    if os.environ.pop(INSIDE, None) is None:
+        inside = [*_private_namespace(), sys.executable, "-m", "tools.leaks", *command]
+        return subprocess.run(inside, check=False, env={**os.environ, INSIDE: "1"}).returncode
+    return _run_inside(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
