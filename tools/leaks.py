@@ -3,6 +3,8 @@
 
     python -m tools.leaks COMMAND ARGUMENT...
 
+INSTAR_LEAKS_GRACE, in seconds (5), is the time that a process gets to end by itself after the command.
+
 The command runs in a mount namespace of its own where that is possible (root), so that the mounts of other programs
 are not mistaken for its own, and as the child of a *subreaper*: a process that it starts and forgets becomes ours when
 its parent ends, and is seen here. What is left is named, then killed and unmounted. The exit code is the
@@ -25,7 +27,7 @@ __all__ = ["left_mounts", "main"]
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 INSIDE = "INSTAR_LEAKS_INSIDE"
-GRACE = 5.0  # seconds that a process gets to end by itself
+GRACE = float(os.environ.get("INSTAR_LEAKS_GRACE", "5"))
 
 
 def left_mounts() -> set[str]:

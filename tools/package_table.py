@@ -29,6 +29,10 @@ from importlinter import Contract, ContractCheck, fields, output
 __all__ = ["PackageTable", "Row", "Violation", "find_violations", "parse_row"]
 
 
+# `_typeshed` holds the names that stubs give to the standard library's types; nothing imports it when running.
+STDLIB = sys.stdlib_module_names | {"_typeshed"}
+
+
 @dataclass(frozen=True)
 class Row:
     """One row: the modules it covers and what they may import, as patterns."""
@@ -106,7 +110,7 @@ def find_violations(graph: Any, rows: list[Row], root: str = "instar") -> list[V
                 allowed = any(_covers(pattern, imported) for pattern in (*row.modules, *row.allowed))
             else:
                 top = imported.partition(".")[0]
-                allowed = top in sys.stdlib_module_names or top in row.allowed
+                allowed = top in STDLIB or top in row.allowed
             if not allowed:
                 details = graph.get_import_details(importer=importer, imported=imported)
                 found.append(
@@ -137,5 +141,6 @@ class PackageTable(Contract):
             output.print_error(f"- {line}", bold=False)
         output.new_line()
         output.print_error(
-            "The table: [tool.importlinter] in pyproject.toml, explained in docs/architecture.md.", bold=False
+            "The table stands in pyproject.toml under tool.importlinter, explained in docs/architecture.md.",
+            bold=False,
         )
