@@ -41,8 +41,9 @@ kernel's BTF, `instar.layout.btf` reads BTF.
 from __future__ import annotations
 
 from instar.layout._declare import array, bits, enum, field, struct, trailing, union
+from instar.layout._place import Field
 from instar.layout._query import alignof, memory, offsetof, sizeof
-from instar.layout._struct import Field, Struct, Union
+from instar.layout._struct import Struct, Union
 from instar.layout._types import (
     LayoutError,
     be16,

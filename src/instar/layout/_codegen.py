@@ -14,8 +14,8 @@ The text is kept as `Cls.SOURCE`, and `linecache` knows it, so tracebacks and de
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable
-from dataclasses import dataclass, field as _dc_field
+from dataclasses import dataclass
+from dataclasses import field as _dc_field
 from typing import TYPE_CHECKING, Any, Literal
 
 from instar.layout._types import Array, Bits, Enumerated, FieldType, Kind, Scalar, Trailing
@@ -32,7 +32,8 @@ from instar.layout._values import (
 )
 
 if TYPE_CHECKING:
-    from instar.layout._struct import Field, LayoutMeta
+    from instar.layout._place import Field
+    from instar.layout._struct import LayoutMeta
 
 __all__ = ["Flat", "compile_source", "flatten"]
 
@@ -106,7 +107,7 @@ def _pad(count: int) -> str:
 
 def _votes(cls: LayoutMeta, tally: dict[str, int]) -> None:
     """Count the byte orders of the plain numbers that would become slots."""
-    for f in cls._instar_plain:
+    for f in cls.__layout_plain__:
         ftype: FieldType = f.type
         if isinstance(ftype, Array):
             ftype = ftype.elem
@@ -114,8 +115,8 @@ def _votes(cls: LayoutMeta, tally: dict[str, int]) -> None:
             ftype = ftype.base
         if isinstance(ftype, Scalar):
             if ftype.size > 1:
-                tally[order_of(ftype, cls._instar_order)] += 1
-        elif isinstance(ftype, type) and not isinstance(f.type, Array) and not ftype._instar_union:
+                tally[order_of(ftype, cls.__layout_order__)] += 1
+        elif isinstance(ftype, type) and not isinstance(f.type, Array) and not ftype.__layout_union__:
             _votes(ftype, tally)
 
 
@@ -123,7 +124,7 @@ def flatten(cls: LayoutMeta) -> Flat:
     """All slots of a structure."""
     tally = {"little": 0, "big": 0}
     _votes(cls, tally)
-    order: ByteOrder = cls._instar_order
+    order: ByteOrder = cls.__layout_order__
     if tally["little"] != tally["big"]:
         order = "little" if tally["little"] > tally["big"] else "big"
     flat = Flat(order)
@@ -133,21 +134,21 @@ def flatten(cls: LayoutMeta) -> Flat:
 
 
 def _walk(flat: Flat, cls: LayoutMeta, obj: str, base: int, where: str) -> None:
-    order: ByteOrder = cls._instar_order
+    order: ByteOrder = cls.__layout_order__
     packed_bits: list[Field] = []
-    for f in cls._instar_plain:
+    for f in cls.__layout_plain__:
         path, at, dotted = f"{obj}.{f.name}", base + f.offset, f"{where}.{f.name}"
         if isinstance(f.type, Bits):
             packed_bits.append(f)
         elif isinstance(f.type, Trailing):
             continue
-        elif isinstance(f.type, type) and not f.type._instar_union:
+        elif isinstance(f.type, type) and not f.type.__layout_union__:
             nested = flat.temp()
             maker = flat.name("make", f.type)
             flat.nest_load.append(f"{nested} = {path} = _new({maker})")
             flat.nest_save.append(f"{nested} = {path}")
             _walk(flat, f.type, nested, at, dotted)
-            flex = f.type._instar_flex
+            flex = f.type.__layout_flex__
             if flex is not None:
                 empty = "b''" if is_bytes(flex.elem) else "[]"
                 if len(flex.path) == 1:
@@ -156,8 +157,8 @@ def _walk(flat: Flat, cls: LayoutMeta, obj: str, base: int, where: str) -> None:
             flat.slots.append(_slot(flat, f.type, order, path, at, dotted))
     for cluster in _clusters(packed_bits):
         flat.slots.append(_bits_slot(flat, cluster, order, obj, base, where))
-    for i, region in enumerate(cls._instar_regions):
-        temp, path = flat.temp(), f"{obj}._instar_u{i}"
+    for i, region in enumerate(cls.__layout_regions__):
+        temp, path = flat.temp(), f"{obj}.__layout_u{i}__"
         flat.slots.append(
             Slot(
                 base + region.offset,
@@ -262,7 +263,13 @@ def _bits_slot(flat: Flat, run: list[Field], order: ByteOrder, obj: str, base: i
     if code is None or (count > 1 and order != flat.order):
         after.insert(0, f"{temp} = _from_bytes({temp}, {order!r})")
         return Slot(
-            base + first, count, f"{count}s", f"({whole}).to_bytes({count}, {order!r})", temp, before=before, after=after
+            base + first,
+            count,
+            f"{count}s",
+            f"({whole}).to_bytes({count}, {order!r})",
+            temp,
+            before=before,
+            after=after,
         )
     return Slot(base + first, count, code, whole, temp, before=before, after=after)
 
@@ -301,7 +308,7 @@ def load_lines(flat: Flat, call: str, guard: list[str]) -> list[str]:
     return lines + [line for s in flat.slots for line in s.after]
 
 
-def compile_source(cls_name: str, module: str, source: str, names: dict[str, Any]) -> dict[str, Callable[..., Any]]:
+def compile_source(cls_name: str, module: str, source: str, names: dict[str, Any]) -> dict[str, Any]:
     """Run generated text and return what it defines; tracebacks will show its lines."""
     filename = f"<instar.layout {module}.{cls_name}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import enum as _enum
 import sys
-from dataclasses import dataclass, field as _dc_field
+from dataclasses import dataclass
+from dataclasses import field as _dc_field
 from typing import Annotated, Any, Final, TypeVar, cast, get_args, get_origin, overload
 
 from instar.layout._types import (
@@ -30,7 +31,20 @@ from instar.layout._types import (
     u64,
 )
 
-__all__ = ["Group", "Recorder", "Spec", "array", "bits", "enum", "field", "resolve", "scalar_of", "struct", "trailing", "union"]
+__all__ = [
+    "Group",
+    "Recorder",
+    "Spec",
+    "array",
+    "bits",
+    "enum",
+    "field",
+    "resolve",
+    "scalar_of",
+    "struct",
+    "trailing",
+    "union",
+]
 
 T = TypeVar("T")
 E = TypeVar("E", bound="_enum.IntEnum | _enum.IntFlag")
@@ -46,6 +60,7 @@ class Spec:
     default: Any = MISSING  # of whatever type the field has
     align: int = 1
     packed: bool = False
+    at: int | None = None  # the first bit, where it is known (BTF)
 
 
 @dataclass(slots=True)
@@ -63,6 +78,7 @@ class Group:
     is_union: bool
     packed: bool = False
     align: int = 1
+    at: int | None = None  # the first bit, where it is known (BTF)
     entries: list[Entry | Group] = _dc_field(default_factory=list)
 
     def __enter__(self) -> None:
@@ -100,7 +116,8 @@ class Recorder(dict[str, Any]):
 
 
 def _recorder(depth: int) -> Recorder:
-    found = sys._getframe(depth).f_locals.get("__annotations__")
+    # The class body that the `with` stands in.
+    found = sys._getframe(depth).f_locals.get("__annotations__")  # noqa: SLF001 # no public name
     if not isinstance(found, Recorder):
         raise LayoutError(
             "`with union():` and `with struct():` belong in the body of a Struct or Union, in a module that "
@@ -110,19 +127,27 @@ def _recorder(depth: int) -> Recorder:
 
 
 def union(*, packed: bool = False, align: int = 1) -> Group:
-    """An anonymous union: `with union():` in a class body; its fields become fields of the class."""
+    """Open an anonymous union in a class body; its fields become fields of the class.
+
+    `with union():` and then the members, one level deeper.
+    """
     return Group(is_union=True, packed=packed, align=align)
 
 
 def struct(*, packed: bool = False, align: int = 1) -> Group:
-    """An anonymous structure: `with struct():` in a class body, mostly inside `with union():`."""
+    """Open an anonymous structure in a class body, mostly inside `with union():`."""
     return Group(is_union=False, packed=packed, align=align)
 
 
+# `bytes` are a case of T, and stand first.
 @overload
-def array(elem: type[bytes], count: int, /, *, default: bytes = ...) -> bytes: ...
+def array(  # type: ignore[overload-overlap] # see above
+    elem: type[bytes], count: int, /, *, default: bytes = ...
+) -> bytes: ...
 @overload
-def array(elem: type[bytes], count: int, inner: int, /) -> list[bytes]: ...
+def array(  # type: ignore[overload-overlap] # see above
+    elem: type[bytes], count: int, inner: int, /
+) -> list[bytes]: ...
 @overload
 def array(elem: type[T], count: int, /, *, default: list[T] = ...) -> list[T]: ...
 @overload
@@ -130,7 +155,9 @@ def array(elem: type[T], count: int, inner: int, /) -> list[list[T]]: ...
 @overload
 def array(elem: object, /, *counts: int, default: object = ...) -> Any: ...
 def array(elem: object, /, *counts: int, default: object = MISSING) -> Any:
-    """A fixed array: `name: bytes = array(char, 16)`, `ids: list[int] = array(u32, 2, 3)` for `ids[2][3]`.
+    """Declare a fixed array.
+
+    `name: bytes = array(char, 16)`, or `ids: list[list[int]] = array(u32, 2, 3)` for C's `ids[2][3]`.
 
     The Python value is `bytes` for `char` (all of them, NULs included; a shorter value is filled with NULs
     on pack) and a list of exactly `count` elements for every other type.
@@ -142,27 +169,27 @@ def array(elem: object, /, *counts: int, default: object = MISSING) -> Any:
         raise LayoutError("array: a count is missing, as in array(u32, 4)")
     ftype = _element(elem, "array")
     for count in reversed(counts):
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        if type(count) is not int or count < 0:
             raise LayoutError(f"array: the count must be an integer of 0 or more, not {count!r}")
         ftype = Array(ftype, count)
     return Spec(ftype, default)
 
 
 @overload
-def trailing(elem: type[bytes], /) -> bytes: ...
+def trailing(elem: type[bytes], /) -> bytes: ...  # type: ignore[overload-overlap] # as array
 @overload
 def trailing(elem: type[T], /) -> list[T]: ...
 @overload
 def trailing(elem: object, /) -> Any: ...
 def trailing(elem: object, /) -> Any:
-    """A flexible array, C's `name[]`: the last field, not counted in `SIZE`."""
+    """Declare a flexible array, C's `name[]`: the last field, not counted in `SIZE`."""
     return Spec(Trailing(_element(elem, "trailing")))
 
 
 def bits(base: object, width: int, /, *, default: int = 0) -> Any:
-    """A bit-field: `mode: int = bits(u32, 3)` is C's `unsigned int mode : 3`.
+    """Declare a bit-field.
 
-    An unnamed one (`unsigned int : 3`) is a field whose name starts with `_`; width 0 needs such a name
+    `mode: int = bits(u32, 3)` is C's `unsigned int mode : 3`. An unnamed one (`unsigned int : 3`) is a field whose name starts with `_`; width 0 needs such a name
     and moves the next bit-field to a boundary of `base`.
 
     Raises:
@@ -176,25 +203,28 @@ def bits(base: object, width: int, /, *, default: int = 0) -> Any:
     if scalar is None or scalar.kind not in {Kind.UNSIGNED, Kind.SIGNED, Kind.BOOL}:
         raise LayoutError(f"bits: the base must be an integer type such as u32, not {base!r}")
     limit = 1 if scalar.kind is Kind.BOOL else scalar.size * 8
-    if not isinstance(width, int) or isinstance(width, bool) or not 0 <= width <= limit:
+    if type(width) is not int or not 0 <= width <= limit:
         raise LayoutError(f"bits: {scalar} holds 0 to {limit} bits, not {width!r}")
     return Spec(Bits(enum_base or scalar, width), default)
 
 
 def enum(cls: type[E], base: object = None, /, *, default: E | None = None) -> E:
-    """A field whose values are members of `cls`: `kind: Kind = enum(Kind, u16)`.
+    """Declare a field whose values are members of `cls`.
 
-    Without `base` the size is what gcc gives the enum. `kind: Kind` alone says the same.
+    `kind: Kind = enum(Kind, u16)`. Without `base` the size is what gcc gives the enum. `kind: Kind` alone says the same.
     Unpacking a number that is no member raises `LayoutError`; an `IntFlag` takes any bits.
     """
-    scalar = enum_scalar(cls) if base is None else scalar_of(base)
+    members: Any = cls  # a TypeVar is no union of types to mypy
+    scalar = enum_scalar(members) if base is None else scalar_of(base)
     if scalar is None or scalar.kind not in {Kind.UNSIGNED, Kind.SIGNED}:
-        raise LayoutError(f"enum: the base of {cls.__name__} must be an integer type such as u32, not {base!r}")
-    return cast("E", Spec(Enumerated(cls, scalar), MISSING if default is None else default))
+        raise LayoutError(
+            f"enum: the base of {cls.__name__} must be an integer type such as u32, not {base!r}"
+        )
+    return cast("E", Spec(Enumerated(members, scalar), MISSING if default is None else default))
 
 
 def field(ftype: object, /, *, default: object = MISSING, align: int = 1, packed: bool = False) -> Any:
-    """Any field with attributes of its own: C's `__attribute__((aligned(align)))` and `((packed))`.
+    """Declare a field with attributes of its own: C's `__attribute__((aligned(align)))` and `((packed))`.
 
     `when: int = field(u64, align=16)`.
     """

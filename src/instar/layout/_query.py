@@ -22,7 +22,9 @@ def _locate(cls: type[Struct | Union], path: str) -> tuple[int, FieldType]:
     while pos < len(path):
         step = _STEP.match(path, pos)
         if step is None:
-            raise LayoutError(f"{cls.__name__}: {path!r} is no path of fields, as in 'attr.mode' or 'items[2].id'")
+            raise LayoutError(
+                f"{cls.__name__}: {path!r} is no path of fields, as in 'attr.mode' or 'items[2].id'"
+            )
         pos = step.end()
         name, index = step.groups()
         if name is not None:
@@ -54,7 +56,9 @@ def offsetof(cls: type[Struct | Union], path: str) -> int:
     """
     at, ftype = _locate(cls, path)
     if isinstance(ftype, Bits):
-        raise LayoutError(f"{cls.__name__}.{path}: a bit-field has no offset in bytes; see FIELDS[...].bit_offset")
+        raise LayoutError(
+            f"{cls.__name__}.{path}: a bit-field has no offset in bytes; see FIELDS[...].bit_offset"
+        )
     return at
 
 
@@ -86,12 +90,12 @@ def memory(view: Struct | Union, path: str) -> memoryview:
         LayoutError: no such field, or `view` is a value, which has no memory.
     """
     try:
-        buf: Any = view._instar_b  # type: ignore[union-attr] # only views have it
-        start: int = view._instar_o  # type: ignore[union-attr]
+        buf: Any = view.__layout_b__  # type: ignore[union-attr] # only views have it
+        start: int = view.__layout_o__  # type: ignore[union-attr]
     except AttributeError:
         raise LayoutError(f"{type(view).__name__}: only a view has memory; this is a value") from None
     at, ftype = _locate(type(view), path)
     if isinstance(ftype, Trailing):
-        end: int = view._instar_e  # type: ignore[union-attr]
+        end: int = view.__layout_e__  # type: ignore[union-attr]
         return memoryview(buf)[start + at : end]
     return memoryview(buf)[start + at : start + at + _values.size_of(ftype)]

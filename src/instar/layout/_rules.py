@@ -43,7 +43,8 @@ def host_abi() -> Abi:
 class Member:
     """One member to place: sizes and alignments in bytes, `width` in bits for a bit-field (else None).
 
-    `align_extra` is an `aligned(N)` attribute on the member itself; it holds in packed structures too.
+    `align_extra` is an `aligned(N)` attribute on the member itself; it holds in packed structures too. `at` is a first bit
+    that is already known, as BTF knows it.
     """
 
     size: int
@@ -52,6 +53,7 @@ class Member:
     named: bool = True
     packed: bool = False
     align_extra: int = 1
+    at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,12 @@ def align_up(value: int, align: int) -> int:
 
 
 def place(
-    members: Sequence[Member], *, union: bool = False, packed: bool = False, align: int = 1, abi: Abi | None = None
+    members: Sequence[Member],
+    *,
+    union: bool = False,
+    packed: bool = False,
+    align: int = 1,
+    abi: Abi | None = None,
 ) -> Placement:
     """Place `members` in order; `align` is an `aligned(N)` attribute on the whole.
 
@@ -103,6 +110,9 @@ def place(
                 if m.named or abi.unnamed_bits_align:
                     whole = max(whole, member_align)
             here = start + m.width
+        if m.at is not None:
+            start = m.at
+            here = start + (m.size * 8 if m.width is None else m.width)
         offsets.append(start)
         end = max(end, here)
     size = align_up(align_up(end, 8) // 8, whole)

@@ -105,7 +105,7 @@ def align_of(ftype: FieldType) -> int:
 
 def flex_of(ftype: FieldType) -> bool:
     """Whether the type ends in a flexible array."""
-    return isinstance(ftype, Trailing) or (isinstance(ftype, type) and ftype._instar_flex is not None)
+    return isinstance(ftype, Trailing) or (isinstance(ftype, type) and ftype.__layout_flex__ is not None)
 
 
 def zero(ftype: FieldType) -> Any:
@@ -138,7 +138,7 @@ def enum_loader(ftype: Enumerated, where: str) -> Callable[[int], Any]:
 
     Raises (when called): LayoutError for a number that is no member.
     """
-    members: dict[int, Any] = dict(ftype.enum._value2member_map_)  # type: ignore[arg-type] # values are ints
+    members: dict[int, Any] = dict(ftype.enum._value2member_map_)
 
     def member(number: int) -> Any:
         found = members.get(number)
@@ -172,7 +172,7 @@ def loader(ftype: FieldType, order: ByteOrder, where: str = "value") -> Load:
     if isinstance(ftype, (Bits, Trailing)):
         raise LayoutError(f"{where}: {type_name(ftype)} cannot be an element")
     layout = ftype
-    if layout._instar_flex is None:
+    if layout.__layout_flex__ is None:
         return layout.unpack_from
     return lambda buf, off: layout.unpack_from(buf, off, 0)
 
@@ -209,7 +209,7 @@ def storer(ftype: FieldType, order: ByteOrder) -> Store:
         return _array_storer(ftype, order)
     if isinstance(ftype, (Bits, Trailing)):
         raise LayoutError(f"{type_name(ftype)} cannot be an element")
-    layout = ftype
+    layout: Any = ftype
 
     def store_layout(buf: Any, off: int, value: Any) -> None:
         if not isinstance(value, layout):
@@ -305,8 +305,9 @@ def problem(ftype: FieldType, value: Any) -> tuple[str, str] | None:
         return _sequence_problem(ftype.elem, ftype.count, value)
     if isinstance(ftype, Trailing):
         return _sequence_problem(ftype.elem, None, value)
-    if not isinstance(value, ftype):
-        return "", f"must be {ftype.__name__}, not {_kind(value)}"
+    layout: Any = ftype
+    if not isinstance(value, layout):
+        return "", f"must be {layout.__name__}, not {_kind(value)}"
     found = first_problem(value)
     return None if found is None else (f".{found[0]}", found[1])
 

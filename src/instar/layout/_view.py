@@ -16,7 +16,8 @@ from instar.layout import _codegen, _values
 from instar.layout._types import Array, Bits, FieldType, LayoutError, Scalar, Trailing
 
 if TYPE_CHECKING:
-    from instar.layout._struct import Field, Flex, LayoutMeta
+    from instar.layout._place import Field, Flex
+    from instar.layout._struct import LayoutMeta
 
 __all__ = ["ArrayView", "attach", "flex_names"]
 
@@ -89,7 +90,7 @@ def view_loader(ftype: FieldType, order: Any, where: str) -> _values.Load:
     """As `_values.loader`, but nested layouts and arrays stay views."""
     if isinstance(ftype, type):
         layout = ftype
-        at, size = layout._instar_at, layout.SIZE
+        at, size = layout.__layout_at__, layout.SIZE
         return lambda buf, off: at(buf, off, off + size)
     if isinstance(ftype, Array) and not _values.is_bytes(ftype.elem):
         get, put = view_loader(ftype.elem, order, where), _values.storer(ftype.elem, order)
@@ -129,66 +130,75 @@ def _property_lines(
         names[f"_p{serial}"] = _values.storer(ftype, order)
         read, write = f"_g{serial}({buf}, {at})", f"_p{serial}({buf}, {at}, value)"
     return [
-        f"def get_{f.name}(self):",
+        "def _get(self):",
         f"    return {read}",
-        f"def set_{f.name}(self, value):",
+        "def _set(self, value):",
         "    try:",
         f"        {write}",
         "    except _E as e:",
         f"        raise _explain_set(self, {f.name!r}, value, e) from None",
-        f"{f.name} = property(get_{f.name}, set_{f.name})",
+        f"_made[{f.name!r}] = property(_get, _set)",
     ]
 
 
-def _flex_property_lines(f: Field, elem: FieldType, order: Any, where: str, names: dict[str, Any]) -> list[str]:
+def _flex_property_lines(
+    f: Field, elem: FieldType, order: Any, where: str, names: dict[str, Any]
+) -> list[str]:
     step = _values.size_of(elem) or 1
     if _values.is_bytes(elem):
-        read = f"bytes(self._instar_b[self._instar_o + {f.offset}:self._instar_e])"
+        read = f"bytes(self.__layout_b__[self.__layout_o__ + {f.offset}:self.__layout_e__])"
     else:
         names["_fget"], names["_fset"] = view_loader(elem, order, where), _values.storer(elem, order)
         names["_ArrayView"] = ArrayView
-        start = f"self._instar_o + {f.offset}"
-        read = f"_ArrayView(self._instar_b, {start}, (self._instar_e - {start}) // {step}, {step}, _fget, _fset, {where!r})"
+        start = f"self.__layout_o__ + {f.offset}"
+        read = f"_ArrayView(self.__layout_b__, {start}, (self.__layout_e__ - {start}) // {step}, {step}, _fget, _fset, {where!r})"
     names["_encode_tail"] = tail_encoder(elem, order)
 
     def store(self: Any, value: Any) -> None:
-        start, end = self._instar_o + f.offset, self._instar_e
+        start, end = self.__layout_o__ + f.offset, self.__layout_e__
         found = _values.problem(f.type, value)
         if found is not None:
             raise LayoutError(f"{where}{found[0]}: {found[1]}")
         data = names["_encode_tail"](value)
         if len(data) != end - start:
-            raise LayoutError(f"{where}: {len(data)} bytes do not fit the view's {end - start}; their number is fixed")
-        self._instar_b[start:end] = data
+            raise LayoutError(
+                f"{where}: {len(data)} bytes do not fit the view's {end - start}; their number is fixed"
+            )
+        self.__layout_b__[start:end] = data
 
     names["_fstore"] = store
     return [
-        f"def get_{f.name}(self):",
+        "def _get(self):",
         f"    return {read}",
-        f"{f.name} = property(get_{f.name}, _fstore)",
+        f"_made[{f.name!r}] = property(_get, _fstore)",
     ]
 
 
 def _compile_properties(cls: LayoutMeta, fields: list[tuple[Field, str, str]], label: str) -> dict[str, Any]:
     """Properties for `fields`, each with the expressions of its buffer and base offset."""
-    names: dict[str, Any] = {"_E": (*_values.VALUE_ERRORS, LayoutError), "_explain_set": _explain_set}
+    made: dict[str, Any] = {}
+    names: dict[str, Any] = {
+        "_E": (*_values.VALUE_ERRORS, LayoutError),
+        "_explain_set": _explain_set,
+        "_made": made,
+    }
     lines: list[str] = []
     for serial, (f, buf, off) in enumerate(fields):
         where = f"{cls.__name__}.{f.name}"
         flex = f.type if isinstance(f.type, Trailing) else None
         if flex is not None:
-            lines += _flex_property_lines(f, flex.elem, cls._instar_order, where, names)
-        elif isinstance(f.type, type) and f.type._instar_flex is not None:
-            names[f"_g{serial}"] = f.type._instar_at
+            lines += _flex_property_lines(f, flex.elem, cls.__layout_order__, where, names)
+        elif isinstance(f.type, type) and f.type.__layout_flex__ is not None:
+            names[f"_g{serial}"] = f.type.__layout_at__
             lines += [
-                f"def get_{f.name}(self):",
-                f"    return _g{serial}(self._instar_b, self._instar_o + {f.offset}, self._instar_e)",
-                f"{f.name} = property(get_{f.name})",
+                "def _get(self):",
+                f"    return _g{serial}(self.__layout_b__, self.__layout_o__ + {f.offset}, self.__layout_e__)",
+                f"_made[{f.name!r}] = property(_get)",
             ]
         else:
-            lines += _property_lines(f, cls._instar_order, where, names, buf, off, serial)
-    made = _codegen.compile_source(f"{cls.__qualname__}.{label}", cls.__module__, "\n".join(lines) + "\n", names)
-    return {k: v for k, v in made.items() if isinstance(v, property)}
+            lines += _property_lines(f, cls.__layout_order__, where, names, buf, off, serial)
+    _codegen.compile_source(f"{cls.__qualname__}.{label}", cls.__module__, "\n".join(lines) + "\n", names)
+    return made
 
 
 def _memory(cls: LayoutMeta, buf: Any, offset: int) -> memoryview:
@@ -204,25 +214,25 @@ def _memory(cls: LayoutMeta, buf: Any, offset: int) -> memoryview:
 
 def attach(cls: LayoutMeta) -> None:
     """Give a layout its `view` and the properties that lie over bytes."""
-    new = object.__new__
-    if cls._instar_union:
-        fields = [(f, "self._instar_b", "self._instar_o") for f in cls.FIELDS.values()]
+    new: Any = object.__new__
+    if cls.__layout_union__:
+        fields = [(f, "self.__layout_b__", "self.__layout_o__") for f in cls.FIELDS.values()]
         for name, prop in _compile_properties(cls, fields, "union").items():
             setattr(cls, name, prop)
 
-        def union_at(buf: Any, off: int, end: int) -> Any:
-            obj: Any = new(cls)
-            obj._instar_b, obj._instar_o = buf, off
+        def union_at(buf: Any, off: int, end: int) -> Any:  # noqa: ARG001 # as struct_at
+            obj = new(cls)
+            obj.__layout_b__, obj.__layout_o__ = buf, off
             return obj
 
         def union_view(buf: Any, offset: int = 0) -> Any:
             return union_at(_memory(cls, buf, offset), offset, 0)
 
-        cls._instar_at = staticmethod(union_at)  # type: ignore[assignment] # read back as the function
+        cls.__layout_at__ = staticmethod(union_at)
         _place_view(cls, union_view)
         return
     shared = [
-        (f, f"self._instar_u{f.region}", f"-{cls._instar_regions[f.region].offset}")
+        (f, f"self.__layout_u{f.region}__", f"-{cls.__layout_regions__[f.region].offset}")
         for f in cls.FIELDS.values()
         if f.region >= 0
     ]
@@ -234,24 +244,22 @@ def attach(cls: LayoutMeta) -> None:
     def struct_at(buf: Any, off: int, end: int) -> Any:
         if not made:
             made.append(_view_class(cls))
-        obj: Any = new(made[0])
-        obj._instar_b, obj._instar_o, obj._instar_e = buf, off, end
+        obj = new(made[0])
+        obj.__layout_b__, obj.__layout_o__, obj.__layout_e__ = buf, off, end
         return obj
 
-    flex = cls._instar_flex
-    if flex is None:
+    flex = cls.__layout_flex__
 
-        def struct_view(buf: Any, offset: int = 0) -> Any:
-            return struct_at(_memory(cls, buf, offset), offset, 0)
-    else:
-        step = _values.size_of(flex.elem) or 1
+    def struct_view(buf: Any, offset: int = 0) -> Any:
+        return struct_at(_memory(cls, buf, offset), offset, 0)
 
-        def struct_view(buf: Any, offset: int = 0, count: int | None = None) -> Any:
-            mem = _memory(cls, buf, offset)
-            return struct_at(mem, offset, flex_end(cls, flex, len(mem), offset, count, step))
+    def flex_view(buf: Any, offset: int = 0, count: int | None = None) -> Any:
+        assert flex is not None
+        mem = _memory(cls, buf, offset)
+        return struct_at(mem, offset, flex_end(cls, flex, len(mem), offset, count))
 
-    cls._instar_at = staticmethod(struct_at)  # type: ignore[assignment] # read back as the function
-    _place_view(cls, struct_view)
+    cls.__layout_at__ = staticmethod(struct_at)
+    _place_view(cls, struct_view if flex is None else flex_view)
 
 
 def _place_view(cls: LayoutMeta, func: Callable[..., Any]) -> None:
@@ -263,24 +271,24 @@ def _place_view(cls: LayoutMeta, func: Callable[..., Any]) -> None:
 
 def _view_class(cls: LayoutMeta) -> LayoutMeta:
     """The subclass whose instances lie over a buffer."""
-    fields = [(f, "self._instar_b", "self._instar_o") for f in cls.FIELDS.values()]
+    fields = [(f, "self.__layout_b__", "self.__layout_o__") for f in cls.FIELDS.values()]
     namespace: dict[str, Any] = {
-        "__slots__": ("_instar_b", "_instar_e", "_instar_o"),
+        "__slots__": ("__layout_b__", "__layout_e__", "__layout_o__"),
         "__module__": cls.__module__,
         "__qualname__": f"{cls.__qualname__}.view",
         "__doc__": cls.__doc__,
     }
     namespace |= _compile_properties(cls, fields, "view")
-    for i, region in enumerate(cls._instar_regions):
-        namespace[f"_instar_u{i}"] = property(_region_getter(region.offset, region.size))
+    for i, region in enumerate(cls.__layout_regions__):
+        namespace[f"__layout_u{i}__"] = property(_region_getter(region.offset, region.size))
     # Not through LayoutMeta.__new__: this is no new layout.
     return type.__new__(type(cls), cls.__name__, (cls,), namespace)
 
 
 def _region_getter(offset: int, size: int) -> Callable[[Any], bytearray]:
     def get(self: Any) -> bytearray:
-        start = self._instar_o + offset
-        return bytearray(self._instar_b[start : start + size])
+        start = self.__layout_o__ + offset
+        return bytearray(self.__layout_b__[start : start + size])
 
     return get
 
@@ -288,8 +296,9 @@ def _region_getter(offset: int, size: int) -> Callable[[Any], bytearray]:
 # ---------------------------------------------------------------------------------------- flexible arrays
 
 
-def flex_end(cls: LayoutMeta, flex: Flex, have: int, offset: int, count: int | None, step: int) -> int:
+def flex_end(cls: LayoutMeta, flex: Flex, have: int, offset: int, count: int | None) -> int:
     """Where a flexible array ends, in bytes from the start of the buffer."""
+    step = _values.size_of(flex.elem) or 1
     start = offset + flex.offset
     if count is None:
         return start + (have - start) // step * step
@@ -322,13 +331,13 @@ def tail_encoder(elem: FieldType, order: Any) -> Callable[[Any], bytes]:
 def flex_names(cls: LayoutMeta, flex: Flex) -> dict[str, Any]:
     """What the generated functions of a layout with a flexible array refer to."""
     elem, start, size = flex.elem, flex.offset, cls.SIZE
-    order: Any = cls._instar_order
+    order: Any = cls.__layout_order__
     owner = cls
     for name in flex.path[:-1]:
         nested = owner.FIELDS[name].type
         assert isinstance(nested, type)
         owner = nested
-        order = owner._instar_order
+        order = owner.__layout_order__
     step = _values.size_of(elem) or 1
     where = f"{cls.__name__}.{'.'.join(flex.path)}"
     encode = tail_encoder(elem, order)
@@ -354,7 +363,7 @@ def flex_names(cls: LayoutMeta, flex: Flex) -> dict[str, Any]:
 
     def tail(buf: Any, offset: int, count: int | None) -> Any:
         mem = memoryview(buf).cast("B")
-        end = flex_end(cls, flex, len(mem), offset, count, step)
+        end = flex_end(cls, flex, len(mem), offset, count)
         first = offset + start
         if is_bytes:
             return bytes(mem[first:end])
