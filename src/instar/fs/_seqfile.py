@@ -23,6 +23,7 @@ import inspect
 import os
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -196,22 +197,30 @@ class SeqReader:
         """Call the source, unless that was done. What it wants awaited first is left in ``_opening``."""
         if self._iterator is not None or self._opening is not None or self._over:
             return
-        try:
+        with self._keeping_errors():
             records = self._source()
             if inspect.isawaitable(records):
                 self._opening = records
             else:
                 self._iterate(records)
-        except Exception as error:  # noqa: BLE001 - raised again by the read that comes to this place
-            self._fail(error)
 
     def _iterate(self, records: Records) -> None:
         if isinstance(records, AsyncIterable):
             self._iterator = self._anext = aiter(records)
         else:
             self._iterator = self._next = iter(records)
-        if self._header is not None:
-            self._push(self._header)
+        self._push(self._header)
+
+    @contextmanager
+    def _keeping_errors(self, task: asyncio.Task[None] | None = None) -> Iterator[None]:
+        """Keep what the author's code raises for the read that comes to this place."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised again by the read that comes to this place
+            if self._fill is task:  # else this iteration is not in use any more
+                self._failure = error
+                self._traceback = error.__traceback__
+                self._over = True
 
     def _forget(self) -> object:
         """Be as new, and return the iterator that was in use."""
@@ -243,45 +252,22 @@ class SeqReader:
             if inspect.isawaitable(waiting):
                 await waiting
 
-    def _fail(self, error: Exception) -> None:
-        self._failure = error
-        self._traceback = error.__traceback__
-        self._over = True
-
     # --------------------------------------------------------------- the text that waits
 
     def _read_sync(self, offset: int, size: int) -> bytes:
         self._drop(offset)
-        while self._position < offset and self._pull():
-            self._drop(offset)
-        while self._size < size and self._pull():
-            pass
+        if self._next is not None and not self._over and self._position + self._size < offset + size:
+            with self._keeping_errors():
+                for record in self._next:
+                    self._push(self._text_of(record))
+                    self._drop(offset)
+                    if self._position + self._size >= offset + size:
+                        break
+                else:
+                    self._over = True
         return self._take(offset, size)
 
-    def _pull(self) -> bool:
-        """Produce one more record; false when there is none."""
-        if self._over or self._next is None:
-            return False
-        try:
-            record = next(self._next)
-        except StopIteration:
-            self._over = True
-        except Exception as error:  # noqa: BLE001 - raised again by the read that comes to this place
-            self._fail(error)
-        else:
-            self._print(record)
-        return not self._over
-
-    def _print(self, record: object) -> None:
-        try:
-            text = self._text_of(record)
-        except Exception as error:  # noqa: BLE001 - raised again by the read that comes to this place
-            self._fail(error)
-            return
-        if text:
-            self._push(text)
-
-    def _push(self, text: bytes) -> None:
+    def _push(self, text: bytes | None) -> None:
         if text:
             self._ready.append(text)
             self._size += len(text)
@@ -323,10 +309,8 @@ class SeqReader:
             self._begin()
             if self._opening is not None:
                 opening, self._opening = self._opening, None
-                try:
+                with self._keeping_errors():
                     self._iterate(await opening)
-                except Exception as error:  # noqa: BLE001 - raised again by the read that comes to this place
-                    self._fail(error)
             if self._anext is None:
                 return self._read_sync(offset, size)
             await self._wait_for_text(offset, size)
@@ -364,24 +348,20 @@ class SeqReader:
         assert self._anext is not None
         assert self._news is not None
         try:
-            while self._size < size and not self._over:
-                try:
-                    record = await anext(self._anext)
-                except StopAsyncIteration:
-                    self._over = True
-                except asyncio.CancelledError:
-                    if (
-                        self._fill is me
-                    ):  # not _stop_async: the iterator is lost, but the file does not end here
-                        self._fail(OSError(errno.EIO, "the iterator was cancelled"))
-                    raise
-                except Exception as error:  # noqa: BLE001 - raised again by the read that comes to this place
-                    self._fail(error)
-                else:
+            with self._keeping_errors(me):
+                async for record in self._anext:
                     if self._fill is not me:
                         return
-                    self._print(record)
+                    self._push(self._text_of(record))
                     self._news.set()
+                    if self._size >= size:
+                        return
+                self._over = True
+        except asyncio.CancelledError:
+            if self._fill is me:  # not by _stop_async: the iterator is lost, but the file does not end here
+                with self._keeping_errors(me):
+                    raise OSError(errno.EIO, "the iterator was cancelled") from None
+            raise
         finally:
             if self._fill is me:
                 self._fill = None
