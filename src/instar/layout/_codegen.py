@@ -16,9 +16,10 @@ from __future__ import annotations
 import linecache
 from dataclasses import dataclass
 from dataclasses import field as _dc_field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from instar.layout._types import Array, Bits, Enumerated, FieldType, Kind, Scalar, Trailing
+from instar.layout._types import Array, Bits, Enumerated, FieldType, Kind, LayoutError, Scalar, Trailing
 from instar.layout._values import (
     bits_shift,
     codec,
@@ -129,7 +130,10 @@ def flatten(cls: LayoutMeta) -> Flat:
         order = "little" if tally["little"] > tally["big"] else "big"
     flat = Flat(order)
     _walk(flat, cls, "self", 0, cls.__name__)
-    flat.slots.sort(key=lambda s: s.offset)
+    flat.slots.sort(key=lambda s: (s.offset, s.offset + s.size))
+    for before, after in pairwise(flat.slots):
+        if before.offset + before.size > after.offset:
+            raise LayoutError(f"{cls.__name__}: fields overlap at byte {after.offset}")
     return flat
 
 

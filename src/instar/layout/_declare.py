@@ -79,6 +79,7 @@ class Group:
     packed: bool = False
     align: int = 1
     at: int | None = None  # the first bit, where it is known (BTF)
+    size: int | None = None  # bytes, where they are known (BTF)
     entries: list[Entry | Group] = _dc_field(default_factory=list)
 
     def __enter__(self) -> None:

@@ -134,6 +134,7 @@ class Placer:
         for head, tail in entries:
             if isinstance(head, Group):
                 placed = self.group(tail, union=head.is_union, packed=head.packed, align=head.align)
+                placed.size = placed.size if head.size is None else head.size
                 inner.append(placed)
                 members.append(_rules.Member(placed.size, placed.align, at=head.at))
             else:
