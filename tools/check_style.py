@@ -4,15 +4,15 @@
 - The first line (the second, after ``#!``) of each Python file is the SPDX line.
 - Each module of ``src`` lists its public names in ``__all__``: all that it defines, and nothing that it lacks. A private
   module (``_x.py``) may keep some from its list: those are for its neighbours.
-- What ``__all__`` lists is documented where it is defined: classes and functions, and the classes' public methods,
-  in private modules too (a package re-exports from there).
-- Nobody catches everything, except where ``pyproject.toml`` declares the one place of that file and why. A handler that
-  ends by raising again catches nothing for good and is allowed.
+- What is public is documented where it is defined: classes, their public methods, and functions. Public is what a public
+  module's ``__all__`` lists; what that module re-exports from a private one is held to it there.
+- Nobody catches everything, except in the functions that ``pyproject.toml`` declares, once in each. A handler that ends by
+  raising the same error again catches nothing for good and is allowed.
 - A file has at most 600 lines, except those that ``pyproject.toml`` lists with a reason.
 - ``noqa`` and ``type: ignore`` in ``src`` name their rule and carry a reason.
 
-The exceptions stand in ``[tool.instar-checks.broad-except]`` and ``[tool.instar-checks.long-files]`` of
-``pyproject.toml`` as ``path = reason``. An entry that nothing needs any more is a finding as well.
+The exceptions stand in ``pyproject.toml``: ``[tool.instar-checks.broad-except]`` as ``"path::Class.function" = reason``, and
+``[tool.instar-checks.long-files]`` as ``path = reason``. An entry that nothing needs any more is a finding as well.
 
 Run it: ``python -m tools.check_style [TREE]``.
 """
@@ -47,7 +47,7 @@ _IGNORE = re.compile(r"#\s*type:\s*ignore(?P<codes>\[[^\]]+\])?(?P<rest>.*)")
 
 @dataclass(frozen=True)
 class Exceptions:
-    """The declared exceptions: path to reason."""
+    """The declared exceptions: place (``path::function``, or ``path``) to reason."""
 
     broad_except: Mapping[str, str] = field(default_factory=dict)
     long_files: Mapping[str, str] = field(default_factory=dict)
@@ -118,7 +118,22 @@ def _is_private(module: str) -> bool:
     return any(part.startswith("_") and not part.endswith("__") for part in module.split("."))
 
 
-def _check_names(source: Source) -> Iterator[Finding]:
+def _re_exported(sources: list[Source]) -> set[tuple[str, str]]:
+    """(module, name) of what public modules list in ``__all__`` and import from elsewhere."""
+    found = set()
+    for source in sources:
+        names, _ = _listed(source)
+        if names is None or _is_private(source.module):
+            continue
+        for statement in ast.walk(source.tree):
+            if isinstance(statement, ast.ImportFrom) and statement.module is not None:
+                for name in statement.names:
+                    if (name.asname or name.name) in names:
+                        found.add((statement.module, name.name))
+    return found
+
+
+def _check_names(source: Source, re_exported: set[tuple[str, str]]) -> Iterator[Finding]:
     names, line = _listed(source)
     bound = dict(_bound_names(source.tree.body))
     imports = (ast.Import, ast.ImportFrom)
@@ -141,6 +156,8 @@ def _check_names(source: Source) -> Iterator[Finding]:
             yield Finding(source.path, bound[name].lineno, message)
     for name in names:
         node = bound.get(name)
+        if _is_private(source.module) and (source.module, name) not in re_exported:
+            continue
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _check_documented(source, node)
 
@@ -202,38 +219,41 @@ def _catches_all(expression: ast.expr | None) -> bool:
     return name in BROAD
 
 
-def _broad_handlers(source: Source) -> Iterator[int]:
-    """Lines of the handlers that catch everything and keep it."""
-    for node in ast.walk(source.tree):
+def _broad_handlers(source: Source) -> list[tuple[int, str]]:
+    """(line, place) of the handlers that catch everything and keep it; a place is ``path::Class.function``."""
+    found = []
+
+    def visit(node: ast.AST, names: tuple[str, ...]) -> None:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names = (*names, node.name)
+        broad = False
         if isinstance(node, ast.ExceptHandler) and _catches_all(node.type):
             last = node.body[-1]
-            if not (isinstance(last, ast.Raise) and last.exc is None):
-                yield node.lineno
-        elif (
-            isinstance(node, ast.Call)
-            and ast.unparse(node.func).rpartition(".")[2] == "suppress"
-            and any(_catches_all(argument) for argument in node.args)
-        ):
-            yield node.lineno
+            broad = not (isinstance(last, ast.Raise) and last.exc is None)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "suppress":
+            broad = any(_catches_all(argument) for argument in node.args)
+        if broad:
+            assert isinstance(node, ast.ExceptHandler | ast.Call)
+            found.append((node.lineno, f"{source.path}::{'.'.join(names)}"))
+        for child in ast.iter_child_nodes(node):
+            visit(child, names)
+
+    visit(source.tree, ())
+    return found
 
 
 def _check_handlers(source: Source, exceptions: Exceptions) -> Iterator[Finding]:
-    lines = sorted(_broad_handlers(source))
-    allowed = 1 if source.path in exceptions.broad_except else 0
-    for line in lines[allowed:]:
-        if allowed:
-            yield Finding(
-                source.path,
-                line,
-                f"a second handler that catches everything (the first: line {lines[0]}); a file has one",
+    seen = set()
+    for line, place in _broad_handlers(source):
+        if place not in exceptions.broad_except:
+            message = (
+                f"catches everything: name what can happen here, or declare {place} in pyproject.toml, "
+                "[tool.instar-checks.broad-except], with its reason"
             )
-        else:
-            yield Finding(
-                source.path,
-                line,
-                "catches everything: name what can happen here, or declare this place in pyproject.toml, "
-                "[tool.instar-checks.broad-except], with its reason",
-            )
+            yield Finding(source.path, line, message)
+        elif place in seen:
+            yield Finding(source.path, line, f"a second handler that catches everything in {place}; one is declared")
+        seen.add(place)
 
 
 # --------------------------------------------------------------------------------- length, suppressions
@@ -268,14 +288,15 @@ def _check_suppressions(source: Source) -> Iterator[Finding]:
 def _check_exceptions(sources: list[Source], exceptions: Exceptions) -> Iterator[Finding]:
     by_path = {source.path: source for source in sources}
     for title, table in (("broad-except", exceptions.broad_except), ("long-files", exceptions.long_files)):
-        for path, reason in table.items():
+        for place, reason in table.items():
+            path = place.partition("::")[0]
             source = by_path.get(path)
             if not str(reason).strip():
-                yield Finding("pyproject.toml", 1, f"{title}: {path} is listed without a reason")
+                yield Finding("pyproject.toml", 1, f"{title}: {place} is listed without a reason")
             if source is None:
                 yield Finding("pyproject.toml", 1, f"{title}: {path} does not exist")
-            elif title == "broad-except" and not any(_broad_handlers(source)):
-                yield Finding("pyproject.toml", 1, f"{title}: {path} catches nothing broad any more")
+            elif title == "broad-except" and place not in {found for _, found in _broad_handlers(source)}:
+                yield Finding("pyproject.toml", 1, f"{title}: {place} does not catch everything (any more)")
             elif title == "long-files" and len(source.lines) <= LONGEST:
                 yield Finding(
                     "pyproject.toml", 1, f"{title}: {path} has no more than {LONGEST} lines any more"
@@ -286,11 +307,12 @@ def check_sources(sources: list[Source], exceptions: Exceptions | None = None) -
     """All findings; names, handlers and suppressions are looked at under ``src`` alone."""
     exceptions = exceptions or Exceptions()
     findings = list(_check_exceptions(sources, exceptions))
+    re_exported = _re_exported([source for source in sources if source.path.startswith("src/")])
     for source in sources:
         findings += _check_head(source)
         findings += _check_length(source, exceptions)
         if source.path.startswith("src/"):
-            findings += _check_names(source)
+            findings += _check_names(source, re_exported)
             findings += _check_handlers(source, exceptions)
             findings += _check_suppressions(source)
     return sorted(findings)

@@ -79,9 +79,20 @@ def test_a_module_that_lists_and_documents_what_is_public_is_clean(code):
     assert findings(code) == []
 
 
-def test_a_private_module_may_keep_names_from_its_list_but_documents_what_it_lists():
+def test_a_private_module_may_keep_names_from_its_list_and_leave_its_neighbours_without_a_docstring():
     code = "__all__ = ['f']\ndef f(): ...\ndef g(): ..."
-    found = findings(code, path="src/instar/fs/_thing.py")
+    assert findings(code, path="src/instar/fs/_thing.py") == []
+
+
+def test_what_a_package_re_exports_from_a_private_module_is_documented_there():
+    sources = [
+        Source(path, f"{SPDX}\n{code}", path.removeprefix("src/").removesuffix(".py").replace("/", "."))
+        for path, code in (
+            ("src/instar/fs/__init__.py", "from instar.fs._thing import f\n__all__ = ['f']"),
+            ("src/instar/fs/_thing.py", "__all__ = ['f', 'g']\ndef f(): ...\ndef g(): ..."),
+        )
+    ]
+    found = [str(finding) for finding in check_sources(sources)]
     assert found == ["src/instar/fs/_thing.py:3: f is public and has no docstring"]
 
 
@@ -104,12 +115,17 @@ def test_a_handler_that_catches_everything_is_a_finding(code):
 
 
 @pytest.mark.parametrize("code", BROAD)
-def test_the_one_declared_handler_of_a_file_is_allowed_and_a_second_is_not(code):
-    declared = Exceptions(broad_except={PATH: "a service's exception becomes an errno"})
-    assert findings(code, exceptions=declared) == []
-    found = findings(f"{code}\n{code}", exceptions=declared)
+def test_one_handler_of_a_declared_function_is_allowed_and_no_other(code):
+    declared = Exceptions(broad_except={f"{PATH}::_A._f": "a service's exception becomes an errno"})
+    inside = "class _A:\n    def _f():\n" + textwrap.indent(code, " " * 8)
+    assert findings(inside, exceptions=declared) == []
+    found = findings(f"{inside}\n{textwrap.indent(code, ' ' * 8)}", exceptions=declared)
     assert len(found) == 1, found
     assert "a second handler" in found[0]
+    found = findings(inside.replace("_f", "_g"), exceptions=declared)
+    assert len(found) == 2, found
+    assert "does not catch everything" in found[0]
+    assert f"declare {PATH}::_A._g" in found[1]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +158,7 @@ def test_a_file_of_more_than_600_lines_is_a_finding_unless_listed():
     [
         (Exceptions(long_files={PATH: "a table"}), "no more than 600 lines any more"),
         (Exceptions(long_files={"src/gone.py": "a table"}), "does not exist"),
-        (Exceptions(broad_except={PATH: "dispatch"}), "catches nothing broad any more"),
+        (Exceptions(broad_except={PATH: "dispatch"}), "does not catch everything (any more)"),
     ],
 )
 def test_a_declared_exception_that_nothing_needs_is_a_finding(exceptions, said):
@@ -152,7 +168,7 @@ def test_a_declared_exception_that_nothing_needs_is_a_finding(exceptions, said):
 
 
 def test_a_declared_exception_without_a_reason_is_a_finding():
-    found = findings(BROAD[0], exceptions=Exceptions(broad_except={PATH: " "}))
+    found = findings(BROAD[0], exceptions=Exceptions(broad_except={f"{PATH}::": " "}))
     assert len(found) == 1, found
     assert "without a reason" in found[0]
 
@@ -188,7 +204,7 @@ def test_the_command_reads_the_exceptions_from_pyproject(tmp_path):
     command = [sys.executable, "-m", "tools.check_style", str(tmp_path)]
     assert subprocess.run(command, capture_output=True).returncode == 1
     (tmp_path / "pyproject.toml").write_text(
-        '[tool.instar-checks.broad-except]\n"src/instar/a.py" = "the door"\n'
+        '[tool.instar-checks.broad-except]\n"src/instar/a.py::" = "the door"\n'
     )
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "style: clean\n")
