@@ -113,6 +113,38 @@ class FileMapping:
     def __len__(self) -> int:
         return self._length
 
+    @classmethod
+    def anonymous(cls, length: int) -> Self:
+        """``length`` bytes of zeros that belong to no file, aligned to a page: a buffer for O_DIRECT.
+
+        Raises:
+            OSError: ENOMEM, or EINVAL for a length of zero.
+        """
+        fd = os.memfd_create("instar-buffer", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(fd, max(length, 0))
+            return cls(fd, length, Protection.READ | Protection.WRITE)
+        finally:
+            os.close(fd)
+
+    def pread_into(self, fd: int, offset: int) -> int:
+        """Fill the mapping from a file with one pread(2); the bytes read. Raises OSError with its errno."""
+        address = self._range(0, self._length)
+        # SAFETY: the kernel writes at most the mapping's whole length, which this object owns.
+        return self._count(_libc.pread64(fd, address, self._length, offset))
+
+    def pwrite_from(self, fd: int, offset: int) -> int:
+        """Write the mapping to a file with one pwrite(2); the bytes written. Raises OSError with its errno."""
+        address = self._range(0, self._length)
+        # SAFETY: the kernel reads at most the mapping's whole length, which this object owns.
+        return self._count(_libc.pwrite64(fd, address, self._length, offset))
+
+    @staticmethod
+    def _count(count: int) -> int:
+        if count < 0:
+            raise _raise_errno()
+        return count
+
     def _range(self, offset: int, size: int) -> int:
         if self._address is None:
             raise ValueError("the mapping is closed")

@@ -7,12 +7,13 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from instar.verify.model._search import Search
+from instar.verify.model._world import World
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, make_subject: Callable[[str, str], World] = World) -> int:
     """Run the walk; 0 without a difference, 1 with one (its program is printed), 2 for wrong arguments."""
     parser = argparse.ArgumentParser(prog="python -m instar.verify.model", description=__doc__)
     parser.add_argument("directory", help="a directory on the file system under test")
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     search = Search(
         options.directory,
         options.oracle,
+        make_subject=make_subject,
         users=os.geteuid() == 0 and not options.no_users,
         check_times=not options.no_times,
         tree_every=options.tree_every,

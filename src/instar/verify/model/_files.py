@@ -10,7 +10,6 @@ Specification: the man page (section 2) of the system call that each class is na
 from __future__ import annotations
 
 import dataclasses
-import enum
 import errno
 import fcntl
 import os
@@ -18,7 +17,7 @@ import stat
 import struct
 from typing import Final
 
-from instar.edge import syscalls
+from instar.edge.syscalls import FallocateMode, fallocate
 from instar.verify.model._names import xattr_names
 from instar.verify.model._operation import Operation, Style, Value, styled
 from instar.verify.model._world import World, attributes
@@ -57,17 +56,6 @@ __all__ = [
 ]
 
 _FLOCK: Final = struct.Struct("hhqqi4x")  # struct flock of fcntl.h with a 64-bit off_t
-
-
-class FallocateMode(enum.IntFlag):
-    """``FALLOC_FL_*`` of linux/falloc.h."""
-
-    KEEP_SIZE = 1
-    PUNCH_HOLE = 2
-    COLLAPSE_RANGE = 8
-    ZERO_RANGE = 16
-    INSERT_RANGE = 32
-    UNSHARE_RANGE = 64
 
 
 def _is_directory(fd: int) -> bool:
@@ -323,7 +311,7 @@ class FAllocate(Operation):
 
     def run(self, world: World) -> Value:
         """Allocate, punch or zero, as the mode says."""
-        syscalls.fallocate(world.fd(self.slot), int(self.mode), self.offset, self.size)
+        fallocate(world.fd(self.slot), self.mode, self.offset, self.size)
 
 
 @dataclasses.dataclass(frozen=True)

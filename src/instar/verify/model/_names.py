@@ -7,13 +7,11 @@ Specification: the man page (section 2) of the system call that each class is na
 from __future__ import annotations
 
 import dataclasses
-import enum
 import hashlib
 import os
 import stat
-from typing import Final
 
-from instar.edge import syscalls
+from instar.edge.syscalls import RenameFlags, renameat2
 from instar.verify.model._operation import Operation, Style, Value, styled
 from instar.verify.model._world import World, attributes
 
@@ -45,18 +43,6 @@ __all__ = [
 
 # Names of extended attributes that the systems add by themselves, and that need not agree.
 _FOREIGN_XATTRS = ("security.selinux", "security.apparmor", "system.nfs4", "btrfs.")
-
-
-class RenameFlags(enum.IntFlag):
-    """``RENAME_*`` of linux/fs.h."""
-
-    NOREPLACE = 1
-    EXCHANGE = 2
-    WHITEOUT = 4
-
-
-NO_FLAGS: Final = RenameFlags(0)
-"""A plain rename."""
 
 
 def xattr_names(path: str | int, *, follow_symlinks: bool = True) -> tuple[str, ...]:
@@ -120,12 +106,12 @@ class Rename(Operation):
 
     path: str
     new_path: str
-    flags: RenameFlags = NO_FLAGS
+    flags: RenameFlags = RenameFlags.NONE
 
     def run(self, world: World) -> Value:
         """Rename."""
         if self.flags:
-            syscalls.renameat2(self.path, self.new_path, flags=int(self.flags))
+            renameat2(self.path, self.new_path, self.flags)
         else:
             os.rename(self.path, self.new_path)
 

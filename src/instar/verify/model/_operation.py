@@ -71,8 +71,8 @@ def _text(value: Any, style: Style | None) -> str:
     if isinstance(value, Operation):
         return value.source()
     if isinstance(value, enum.Flag):
-        names = [f"{type(value).__name__}.{member.name}" for member in type(value) if member in value]
-        return " | ".join(names) or f"{type(value).__name__}(0)"
+        names = [f"{type(value).__name__}.{member.name}" for member in type(value) if member & value]
+        return " | ".join(names) or f"{type(value).__name__}.NONE"
     if isinstance(value, enum.Enum):
         return f"{type(value).__name__}.{value.name}"
     if isinstance(value, bytes) and len(value) > 64 and value == value[:1] * len(value):

@@ -126,7 +126,8 @@ def tree_differences(left: dict[str, Node], right: dict[str, Node]) -> list[str]
             for field in Node.__dataclass_fields__:
                 ours, theirs = getattr(one, field), getattr(two, field)
                 if ours != theirs:
-                    if field == "mode":
-                        ours, theirs = f"{ours:#o}", f"{theirs:#o}"
-                    lines.append(f"{path!r}: {field} is {ours!r} in the first, {theirs!r} in the second")
+                    show = oct if field == "mode" else repr
+                    lines.append(
+                        f"{path!r}: {field} is {show(ours)} in the first, {show(theirs)} in the second"
+                    )
     return lines

@@ -55,7 +55,7 @@ _EDGES: Final = (0, 1, 511, 512, 1000, 4095, 4096, 4097, 8191, 8192, 12288, 2000
 _LENGTHS: Final = (0, 1, 2, 10, 100, 511, 512, 1000, 4095, 4096, 4097, 10000, 33000)
 _ACCESS: Final = (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_RDWR)
 _FALLOCATE: Final = (
-    f.FallocateMode(0),
+    f.FallocateMode.NONE,
     f.FallocateMode.KEEP_SIZE,
     f.FallocateMode.PUNCH_HOLE | f.FallocateMode.KEEP_SIZE,
     f.FallocateMode.PUNCH_HOLE | f.FallocateMode.KEEP_SIZE,
@@ -196,7 +196,7 @@ class Walk(Iterator[Operation]):
             return self._random.randrange(_SLOTS)
 
         def rename_flags() -> n.RenameFlags:
-            return pick((n.RenameFlags(0),) * 4 + (n.RenameFlags.NOREPLACE, n.RenameFlags.EXCHANGE))
+            return pick((n.RenameFlags.NONE,) * 4 + (n.RenameFlags.NOREPLACE, n.RenameFlags.EXCHANGE))
 
         def kind() -> int:
             return pick((stat.S_IFREG, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK))
