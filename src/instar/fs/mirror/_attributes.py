@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attributes, extended attributes, the figures of the file system, and ioctls on files.
+
+System calls that take a path only are given ``/proc/self/fd/N`` of the node's own descriptor: that is the very file, also
+where it is a symbolic link or has no name any more.
+
+Specification: chmod(2), chown(2), truncate(2), utimensat(2), xattr(7), statvfs(3), ioctl_fs(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import Final
+
+from instar.edge import syscalls
+from instar.edge.file_ioctl import FileIoctl, file_ioctl
+from instar.fs._types import Attr, Context, Ioctl, IoctlFlags, SetAttr, StatFs, XattrFlags
+from instar.fs.mirror._base import MirrorBase
+from instar.fs.mirror._nodes import fail
+
+__all__ = ["Attributes"]
+
+_SECOND: Final = 1_000_000_000  # ns
+_IOCTLS: Final = {int(command): command for command in FileIoctl}
+_CHANGING: Final = frozenset(
+    {FileIoctl.SETFLAGS, FileIoctl.SETFLAGS32, FileIoctl.FSSETXATTR, FileIoctl.SETVERSION}
+)
+_OPENABLE: Final = frozenset({stat.S_IFREG, stat.S_IFDIR})
+
+
+class Attributes(MirrorBase):
+    """The operations on attributes."""
+
+    def getattr(self, ctx: Context, ino: int, fh: int | None = None) -> Attr:
+        """Return the attributes."""
+        return self.nodes.attr(ino)
+
+    def setattr(self, ctx: Context, ino: int, changes: SetAttr, fh: int | None = None) -> Attr:
+        """Change owner, mode, size and times, in this order, which is that of what each clears in the others.
+
+        If a later step fails the earlier ones are taken back.
+        """
+        self._check_writable()
+        before = self.nodes.attr(ino)
+        path = self._path(ino)
+        owns = changes.uid is not None or changes.gid is not None
+        mode = changes.mode
+        if mode is None and changes.kill_suidgid and changes.size is None and not owns:
+            mode = _without_set_ids(before.mode)
+        undo = contextlib.ExitStack()
+        with undo:
+            if owns:
+                os.chown(
+                    path,
+                    -1 if changes.uid is None else changes.uid,
+                    -1 if changes.gid is None else changes.gid,
+                )
+                undo.callback(self._take_back, path, before, owner=True)
+            if mode is not None:
+                os.chmod(path, mode & 0o7777)
+                undo.callback(self._take_back, path, before, owner=False)
+            if changes.size is not None:
+                self._truncate(path, changes.size, fh, kill=changes.kill_suidgid)
+            if changes.atime is not None or changes.mtime is not None:
+                syscalls.utimensat(
+                    b"",
+                    _timespec(changes.atime, now=changes.atime_now),
+                    _timespec(changes.mtime, now=changes.mtime_now),
+                    syscalls.AtFlags.EMPTY_PATH,
+                    dir_fd=self.nodes.fd(ino),
+                )
+            undo.pop_all()
+        return self.nodes.attr(ino)
+
+    @staticmethod
+    def _take_back(path: bytes, before: Attr, *, owner: bool) -> None:
+        with contextlib.suppress(OSError):  # the error that is on its way says more
+            if owner:
+                os.chown(path, before.uid, before.gid)
+            os.chmod(path, before.mode & 0o7777)
+
+    def _truncate(self, path: bytes, size: int, fh: int | None, *, kill: bool) -> None:
+        if kill:
+            self._credentials.drop_fsetid()
+        try:
+            if fh is not None:
+                file = self.files.get(fh)
+                if file.flags & os.O_ACCMODE:
+                    os.ftruncate(self.files.unpark(file), size)
+                    return
+            os.truncate(path, size)
+        finally:
+            if kill:
+                self._credentials.regain_fsetid()
+
+    def readlink(self, ctx: Context, ino: int) -> str:
+        """Return where a symbolic link points; it is not followed here."""
+        if self.nodes.node(ino).kind != stat.S_IFLNK:
+            fail(errno.EINVAL)
+        return os.readlink(b"", dir_fd=self.nodes.fd(ino)).decode("utf-8", "surrogateescape")
+
+    def statfs(self, ctx: Context, ino: int) -> StatFs:
+        """Return the figures of the backing file system that holds the node."""
+        found = os.fstatvfs(self.nodes.fd(ino))
+        return StatFs(
+            found.f_blocks, found.f_bfree, found.f_bavail, found.f_files, found.f_ffree,
+            found.f_bsize, found.f_frsize, found.f_namemax,
+        )  # fmt: skip
+
+    def syncfs(self, ctx: Context, ino: int) -> None:
+        """Make the backing file system durable."""
+        fd = self.nodes.open_node(self.nodes.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syscalls.syncfs(fd)
+        finally:
+            os.close(fd)
+
+    # ------------------------------------------------------------ extended attributes
+
+    def getxattr(self, ctx: Context, ino: int, name: str) -> bytes:
+        """Return a value, of any namespace."""
+        return os.getxattr(self._path(ino), name)
+
+    def setxattr(self, ctx: Context, ino: int, name: str, value: bytes, flags: XattrFlags) -> None:
+        """Set a value. POSIX ACLs are values too (``system.posix_acl_access``); the backing file system obeys them."""
+        self._check_writable()
+        os.setxattr(self._path(ino), name, value, int(flags))
+
+    def listxattr(self, ctx: Context, ino: int) -> list[str]:
+        """Return the names; those in ``trusted.`` are for root, as on any file system (xattr(7))."""
+        names = os.listxattr(self._path(ino))
+        if ctx.uid != 0:
+            names = [name for name in names if not name.startswith("trusted.")]
+        return names
+
+    def removexattr(self, ctx: Context, ino: int, name: str) -> None:
+        """Remove one."""
+        self._check_writable()
+        os.removexattr(self._path(ino), name)
+
+    # ------------------------------------------------------------ ioctl
+
+    def ioctl(
+        self,
+        ctx: Context,
+        ino: int,
+        fh: int,
+        cmd: int,
+        arg: int,
+        data: bytes,
+        out_size: int,
+        flags: IoctlFlags,
+    ) -> Ioctl:
+        """Forward the commands of :class:`FileIoctl` to files and directories."""
+        command = _IOCTLS.get(cmd)
+        node = self.nodes.node(ino)
+        if command is None or node.kind not in _OPENABLE:
+            fail(errno.ENOTTY)
+        if command in _CHANGING:
+            self._check_writable()
+        # By number, not by fh: a directory's handle is in another table, and a file may be open in a mode that does not do.
+        fd = self.nodes.open_node(node, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            result, answer = file_ioctl(fd, command, data)
+        finally:
+            os.close(fd)
+        return Ioctl(result, answer[:out_size])
+
+
+def _without_set_ids(mode: int) -> int:
+    """The mode after a change by someone who may not keep set-ID bits: set-group-ID goes if the group may execute."""
+    mode &= ~stat.S_ISUID
+    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
+
+
+def _timespec(time: int | None, *, now: bool) -> tuple[int, int]:
+    if time is None:
+        return 0, syscalls.UTIME_OMIT
+    if now:
+        return 0, syscalls.UTIME_NOW
+    return divmod(time, _SECOND)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all operations of a mirror share: its tables, its rights, and the identity under which it makes files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import stat
+from typing import TYPE_CHECKING, Final
+
+from instar._errors import InstarError
+from instar.edge.fs_credentials import Capability, FsCredentials
+from instar.fs._filesystem import FileSystem
+from instar.fs._types import Attr, Context, Entry
+from instar.fs.mirror._files import FileTable
+from instar.fs.mirror._nodes import Node, NodeTable, fail
+
+if TYPE_CHECKING:
+    from instar.fs.mirror._directories import OpenDirectory
+
+__all__ = ["MirrorBase", "MirrorError"]
+
+_CACHE: Final = 8192  # descriptors, where the limit of the process allows it
+
+
+class MirrorError(InstarError):
+    """The directory to mirror cannot be used."""
+
+
+class MirrorBase(FileSystem):
+    """The state of a mirror."""
+
+    def __init__(
+        self, source: str | os.PathLike[str], *, read_only: bool = False, use_handles: bool = True
+    ) -> None:
+        self.source = os.path.abspath(source)
+        self.fsname = self.source
+        self._read_only = read_only
+        self._credentials = FsCredentials()
+        root = self._open_source()
+        handles = use_handles and self._credentials.has(Capability.DAC_READ_SEARCH)
+        self.nodes = NodeTable(root, self._cache_size(), use_handles=handles)
+        self.files = FileTable(self.nodes)
+        self.nodes.spare = self.files.park
+        self.directories: dict[int, OpenDirectory] = {}
+
+    def _open_source(self) -> int:
+        try:
+            return os.open(self.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise MirrorError(f"{self.source} does not exist: give a directory that is there.") from None
+        except NotADirectoryError:
+            raise MirrorError(f"{self.source} is not a directory: a mirror shows a directory.") from None
+        except OSError as error:
+            raise MirrorError(f"{self.source} cannot be opened: {error.strerror}.") from None
+
+    @staticmethod
+    def _cache_size() -> int:
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return _CACHE if soft == resource.RLIM_INFINITY else max(16, min(_CACHE, soft // 4))
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the mirror refuses every change with ``EROFS``."""
+        return self._read_only
+
+    def init(self) -> None:
+        """Raise the limit of open descriptors as far as it goes: each open file needs one."""
+        if not os.path.isdir("/proc/self/fd"):
+            raise MirrorError(
+                "/proc is not mounted here, and a mirror opens files through /proc/self/fd: mount it."
+            )
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.nodes.capacity = self._cache_size()
+        self._credentials = FsCredentials()
+
+    def destroy(self) -> None:
+        """Close every descriptor that the mirror holds."""
+        for directory in self.directories.values():
+            os.close(directory.fd)
+        self.directories.clear()
+        self.files.close()
+        self.nodes.close()
+
+    def forget(self, ino: int) -> None:
+        """Drop the node."""
+        self.nodes.forget(ino)
+
+    # ------------------------------------------------------------ shared steps
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            fail(errno.EROFS)
+
+    def _assume(self, ctx: Context) -> int:
+        """Create in the name of the caller from here to :meth:`_restore`, which takes what this returns.
+
+        The umask is given to the kernel as well: it leaves it out where the directory has a default ACL.
+        """
+        old = os.umask(ctx.umask)
+        if self._credentials.can_assume:
+            self._credentials.assume(ctx.uid, ctx.gid)
+        return old
+
+    def _restore(self, ctx: Context, umask: int) -> None:
+        if self._credentials.can_assume:
+            self._credentials.restore(ctx.uid, ctx.gid)
+        os.umask(umask)
+
+    def _entry(self, found: tuple[Node, Attr]) -> Entry:
+        node, attr = found
+        return Entry(node.number, attr)
+
+    def _path(self, ino: int) -> bytes:
+        """A path that stands for exactly this node, whatever happens to its name, for system calls that want one."""
+        return b"/proc/self/fd/%d" % self.nodes.fd(ino)
+
+    @staticmethod
+    def _is_regular(node: Node) -> bool:
+        return node.kind == stat.S_IFREG

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open files: their data, their durability, their holes.
+
+Reads and writes go straight to the backing file. What may take long (making things durable, copying much) runs in a thread, so
+that the other requests go on meanwhile; the descriptor stays open until the thread is done with it.
+
+Specification: pread(2), pwrite(2), fsync(2), lseek(2), fallocate(2), copy_file_range(2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from instar.edge import syscalls
+from instar.fs._types import Context, FallocateFlags, Open, WriteFlags
+from instar.fs.mirror._base import MirrorBase
+from instar.fs.mirror._files import OpenFile, backing_flags
+from instar.fs.mirror._nodes import fail
+
+__all__ = ["Data"]
+
+_KILL_SUIDGID: Final = WriteFlags.KILL_SUIDGID.value
+_INLINE_COPY: Final = 1 << 20  # bytes; copying more than that takes a thread
+_LARGEST_COPY: Final = 64 << 20  # bytes for one request; the caller asks again for the rest
+_NOT_A_FILE: Final = {stat.S_IFDIR: errno.EISDIR, stat.S_IFLNK: errno.ELOOP}
+
+
+class Data(MirrorBase):
+    """The operations on open files."""
+
+    def open(self, ctx: Context, ino: int, flags: int) -> Open:
+        """Open a regular file; anything else is the kernel's business and never opened here."""
+        node = self.nodes.node(ino)
+        if not self._is_regular(node):
+            fail(_NOT_A_FILE.get(node.kind, errno.ENXIO))
+        if flags & (os.O_ACCMODE | os.O_TRUNC):
+            self._check_writable()
+        opened = backing_flags(flags)
+        # Cutting a file clears its set-ID bits, unless the caller may keep them; of callers only root is known to.
+        kill = flags & os.O_TRUNC and ctx.uid != 0
+        if kill:
+            self._credentials.drop_fsetid()
+        try:
+            fd = self.nodes.open_node(node, opened)
+        except PermissionError:
+            if not opened & os.O_NOATIME:
+                raise
+            opened &= ~os.O_NOATIME  # only an owner may ask for it
+            fd = self.nodes.open_node(node, opened)
+        finally:
+            if kill:
+                self._credentials.regain_fsetid()
+        return Open(self.files.add(fd, node, opened))
+
+    def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
+        """Read; shorter only at the end of the file."""
+        try:
+            return os.pread(self.files.fd(fh), size, offset)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+        return os.pread(self.files.reader(fh), size, offset)
+
+    def write(self, ctx: Context, ino: int, fh: int, offset: int, data: memoryview, flags: WriteFlags) -> int:
+        """Write, straight from the request's buffer."""
+        fd = self.files.fd(fh)
+        if int.__and__(flags, _KILL_SUIDGID):  # not IntFlag's own operator, which makes an object
+            self._credentials.drop_fsetid()
+            try:
+                return os.pwrite(fd, data, offset)
+            finally:
+                self._credentials.regain_fsetid()
+        return os.pwrite(fd, data, offset)
+
+    def flush(self, ctx: Context, ino: int, fh: int, lock_owner: int) -> None:
+        """Do on the backing file what a close does, so that its errors reach the caller."""
+        file = self.files.get(fh)
+        if file.fd >= 0:
+            try:
+                copy = os.dup(file.fd)
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    raise
+                return  # nothing to learn without a spare descriptor; fsync tells errors in any case
+            os.close(copy)
+
+    def release(self, ctx: Context, ino: int, fh: int, flags: int) -> None:
+        """Close the backing file."""
+        self.files.remove(fh)
+
+    async def fsync(self, ctx: Context, ino: int, fh: int, datasync: bool) -> None:
+        """Make the file durable."""
+        await self._in_thread(self.files.get(fh), os.fdatasync if datasync else os.fsync)
+
+    def lseek(self, ctx: Context, ino: int, fh: int, offset: int, whence: int) -> int:
+        """Find data and holes, where the backing file system knows them."""
+        return os.lseek(self.files.fd(fh), offset, whence)
+
+    def fallocate(
+        self, ctx: Context, ino: int, fh: int, mode: FallocateFlags, offset: int, length: int
+    ) -> None:
+        """Allocate, punch, zero, collapse or insert, as the backing file system can."""
+        syscalls.fallocate(self.files.fd(fh), int(mode), offset, length)
+
+    def copy_file_range(
+        self, ctx: Context, ino: int, fh: int, offset: int, newino: int, newfh: int, newoffset: int, length: int,
+        flags: int,
+    ) -> int | Awaitable[int]:  # fmt: skip
+        """Let the backing file system copy; at most 64 MiB at a time."""
+        if flags:
+            fail(errno.EINVAL)
+        length = min(length, _LARGEST_COPY)
+        if length <= _INLINE_COPY:
+            # Getting the second descriptor may park the first, so the first is looked up again if it was.
+            source, target = self.files.get(fh), self.files.get(newfh)
+            with_fds = self._both(source, target)
+            try:
+                return os.copy_file_range(*with_fds, length, offset, newoffset)
+            finally:
+                self.files.done(source)
+                self.files.done(target)
+        return self._copy(self.files.get(fh), offset, self.files.get(newfh), newoffset, length)
+
+    async def _copy(
+        self, source: OpenFile, offset: int, target: OpenFile, newoffset: int, length: int
+    ) -> int:
+        source_fd, target_fd = self._both(source, target)
+        work = asyncio.get_running_loop().run_in_executor(
+            None, os.copy_file_range, source_fd, target_fd, length, offset, newoffset
+        )
+
+        def done(_: object) -> None:
+            self.files.done(source)
+            self.files.done(target)
+
+        work.add_done_callback(done)
+        return await asyncio.shield(work)
+
+    def _both(self, source: OpenFile, target: OpenFile) -> tuple[int, int]:
+        source_fd = self.files.use(source)
+        try:
+            return source_fd, self.files.use(target)
+        except OSError:
+            self.files.done(source)
+            raise
+
+    async def _in_thread(self, file: OpenFile, call: Callable[[int], None]) -> None:
+        """Run ``call`` on the file's descriptor in a thread. When the caller is interrupted, the thread ends by itself."""
+        work = asyncio.get_running_loop().run_in_executor(None, call, self.files.use(file))
+        work.add_done_callback(lambda _: self.files.done(file))
+        await asyncio.shield(work)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listings: getdents64(2) in bounded batches, with the backing file system's own cookies.
+
+A cookie of the backing file system (``d_off``) is any 64-bit number; ``FileSystem`` wants them positive and below 2**63 - 2, and a
+transport has cookies of its own besides. The few that lie outside are given numbers from a range at the top; which stands
+for which is kept with the open directory. On ext4, for one, that is the end of the directory, 2**63 - 1.
+
+Specification: getdents64(2), seekdir(3).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from instar.edge.getdents import DirectoryReader
+from instar.fs._types import Context, DirEntry, Entry, Open
+from instar.fs.mirror._base import MirrorBase
+from instar.fs.mirror._nodes import Node, fail
+
+__all__ = ["Directories", "OpenDirectory"]
+
+_OPEN_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_MAPPED: Final = (1 << 63) - (1 << 32)  # cookies from here on are of our making
+_MAPPED_END: Final = (1 << 63) - 16
+_DOTS: Final = frozenset({b".", b".."})
+
+
+class OpenDirectory:
+    """An open directory. ``position`` is the ``d_off`` at which ``fd`` stands, or None when that is not known."""
+
+    __slots__ = ("fd", "mapped", "node", "position", "tag", "unmapped")
+
+    def __init__(self, fd: int, node: Node, tag: int) -> None:
+        self.fd = fd
+        self.node = node
+        self.tag = tag
+        self.position: int | None = 0
+        self.mapped: dict[int, int] = {}
+        self.unmapped: dict[int, int] = {}
+
+    def cookie(self, offset: int) -> int:
+        """The cookie that stands for a ``d_off`` outside the range of plain ones."""
+        cookie = self.mapped.get(offset)
+        if cookie is None:
+            cookie = _MAPPED + len(self.mapped)
+            if cookie >= _MAPPED_END:
+                fail(errno.EOVERFLOW)
+            self.mapped[offset] = cookie
+            self.unmapped[cookie] = offset
+        return cookie
+
+    def offset(self, cookie: int) -> int:
+        """The ``d_off`` that a cookie stands for. Raises ``EINVAL`` for one that was never given."""
+        if 0 <= cookie < _MAPPED:
+            return cookie
+        try:
+            return self.unmapped[cookie]
+        except KeyError:
+            fail(errno.EINVAL)
+
+
+class Directories(MirrorBase):
+    """The operations on open directories."""
+
+    def __init__(
+        self, source: str | os.PathLike[str], *, read_only: bool = False, use_handles: bool = True
+    ) -> None:
+        super().__init__(source, read_only=read_only, use_handles=use_handles)
+        self._reader = DirectoryReader()
+        self._next_directory = 1
+
+    def opendir(self, ctx: Context, ino: int, flags: int) -> Open:
+        """Open a directory for listing."""
+        node = self.nodes.node(ino)
+        if not node.is_dir:
+            fail(errno.ENOTDIR)
+        fd = self.nodes.open_node(node, _OPEN_FLAGS)
+        fh = self._next_directory
+        self._next_directory = fh + 1
+        self.directories[fh] = OpenDirectory(fd, node, self.nodes.tag_of(fd))
+        return Open(fh)
+
+    def _directory(self, fh: int) -> OpenDirectory:
+        try:
+            return self.directories[fh]
+        except KeyError:
+            fail(errno.EBADF)
+
+    def readdir(self, ctx: Context, ino: int, fh: int, cookie: int) -> Iterator[DirEntry]:
+        """List from ``cookie`` on."""
+        directory = self._directory(fh)
+        return self._entries(directory, directory.offset(cookie))
+
+    def _entries(self, directory: OpenDirectory, offset: int) -> Iterator[DirEntry]:
+        tag = directory.tag
+        while batch := self._batch(directory, offset):
+            for ino, after, kind, name in batch:
+                offset = after
+                if name in _DOTS:
+                    continue
+                yield DirEntry(
+                    name.decode("utf-8", "surrogateescape"),
+                    ino ^ tag,
+                    kind << 12,
+                    after if 0 < after < _MAPPED else directory.cookie(after),
+                )
+
+    def _batch(self, directory: OpenDirectory, offset: int) -> list[tuple[int, int, int, bytes]]:
+        """The entries after ``offset``. Other listings of the same open directory may have moved it meanwhile."""
+        if directory.position != offset:
+            directory.position = None
+            os.lseek(directory.fd, offset, os.SEEK_SET)
+        batch = self._reader.batch(directory.fd)
+        directory.position = batch[-1][1] if batch else offset
+        return batch
+
+    def readdirplus(self, ctx: Context, ino: int, fh: int, cookie: int) -> Iterator[DirEntry]:
+        """List with attributes. An entry that cannot be looked up is listed without."""
+        directory = self._directory(fh)
+        return self._entries_plus(directory, directory.offset(cookie))
+
+    def _entries_plus(self, directory: OpenDirectory, offset: int) -> Iterator[DirEntry]:
+        find = self.nodes.find
+        for line in self._entries(directory, offset):
+            try:
+                node, attr = find(directory.fd, line.name.encode("utf-8", "surrogateescape"))
+            except FileNotFoundError:
+                continue  # removed since the batch was read
+            except OSError:
+                yield line
+                continue
+            line.entry = Entry(node.number, attr)
+            yield line
+
+    def releasedir(self, ctx: Context, ino: int, fh: int, flags: int) -> None:
+        """Close the directory."""
+        os.close(self._directory(fh).fd)
+        del self.directories[fh]
+
+    async def fsyncdir(self, ctx: Context, ino: int, fh: int, datasync: bool) -> None:
+        """Make the directory's entries durable."""
+        os.fsync(self._directory(fh).fd)

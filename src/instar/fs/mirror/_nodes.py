@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nodes of a mirror: which file of the backing tree each node number stands for.
+
+A node is identified by the mount that it was found on and its *file handle* there: the bytes that name_to_handle_at(2)
+gives, which hold the inode number and its generation. Whatever a file is renamed to, and by whomever, its handle
+stays; once it is gone, no later file has the same one. With ``CAP_DAC_READ_SEARCH`` a node needs no open descriptor: it is
+opened by its handle when it is used, and the descriptors used last stay open (``O_PATH``) in a bounded cache.
+Where there are no handles (other file systems, other rights) each node holds its ``O_PATH`` descriptor
+from the first lookup until it is forgotten, and is identified by device and inode number, which cannot be used
+again as long as the descriptor is open.
+
+The only way from a name to a node is :meth:`NodeTable.find`: one component, opened with ``O_PATH | O_NOFOLLOW`` below the
+descriptor of a directory, and asked for everything else through that descriptor. So no symbolic link is ever
+followed, and a rename at the same moment decides only which of two files is found.
+
+Specification: open(2) ``O_PATH``, name_to_handle_at(2), openat(2), path_resolution(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from instar.edge.file_handle import HandleReader, open_handle
+from instar.edge.file_status import RawStatus, StatusReader
+from instar.fs._types import ROOT_INO, Attr
+
+if TYPE_CHECKING:
+    from instar.fs.mirror._files import OpenFile
+
+__all__ = ["PATH_FLAGS", "Node", "NodeTable", "Volume", "encode_name", "fail"]
+
+PATH_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
+_SECOND: Final = 1_000_000_000  # ns
+_INO_BITS: Final = 48  # of an inode number that stay as they are on a device other than the root's
+_DOTS: Final = frozenset({b"", b".", b".."})
+#: Why a file system may refuse handles or this process may not use them (name_to_handle_at(2), open_by_handle_at(2)).
+_NO_HANDLES: Final = frozenset(
+    {errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL}
+)
+
+
+def fail(code: int) -> NoReturn:
+    """Raise :class:`OSError` with this errno and its text."""
+    raise OSError(code, os.strerror(code))
+
+
+def encode_name(name: str) -> bytes:
+    """A single component of a path, as the system calls take it.
+
+    Raises :class:`OSError` with ``EINVAL`` for anything that is not the name of one entry: a path, ``..``, an empty name.
+    """
+    try:
+        raw = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        fail(errno.EINVAL)
+    if b"/" in raw or b"\0" in raw or raw in _DOTS:
+        fail(errno.EINVAL)
+    return raw
+
+
+class Volume:
+    """A mount in the backing tree, and its nodes.
+
+    ``fd`` is an open directory on it, which open_by_handle_at(2) needs, or -1 where nodes are not opened by handle.
+    """
+
+    __slots__ = ("fd", "mount_id", "nodes")
+
+    def __init__(self, mount_id: int, fd: int) -> None:
+        self.mount_id = mount_id
+        self.fd = fd
+        self.nodes: dict[bytes | tuple[int, int], Node] = {}
+
+
+class Node:
+    """A file of the backing tree that the kernel knows.
+
+    ``number`` is the node number, ``handle`` the file's on ``volume`` (empty where there are none), ``key`` the handle or else device and
+    inode number, ``kind`` the ``S_IFMT`` bits. ``fd`` is an ``O_PATH`` descriptor or -1; it is ``pinned`` when it must stay open until the
+    node is forgotten. ``files`` are the open files.
+
+    Invariants: a node without a handle is pinned; one that is not pinned is in the table's cache if and only if it has an ``fd``.
+    """
+
+    __slots__ = ("fd", "files", "handle", "key", "kind", "number", "pinned", "volume")
+
+    def __init__(self, number: int, volume: Volume, key: bytes | tuple[int, int], kind: int) -> None:
+        self.number = number
+        self.volume = volume
+        self.key = key
+        self.handle = key if isinstance(key, bytes) else b""
+        self.kind = kind
+        self.fd = -1
+        self.pinned = False
+        self.files: list[OpenFile] | tuple[()] = ()
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a directory."""
+        return self.kind == stat.S_IFDIR
+
+
+class NodeTable:
+    """All nodes. ``root_fd`` (an open directory) becomes the table's; ``capacity`` bounds the cache of descriptors.
+
+    ``spare`` is called when the process has no descriptor left and the cache is empty; it returns how many it closed.
+    """
+
+    def __init__(self, root_fd: int, capacity: int = 1024, use_handles: bool = True) -> None:
+        self.capacity = capacity
+        self.use_handles = use_handles
+        self.spare: Callable[[], int] = lambda: 0
+        self._status = StatusReader()
+        self._handles = HandleReader()
+        self._nodes: dict[int, Node] = {}
+        self._cache: OrderedDict[Node, None] = OrderedDict()
+        self._volumes: dict[int, Volume] = {}
+        self._next = ROOT_INO + 1
+        status = self._status.at(root_fd)
+        #: Which bits are mixed into the inode numbers of each device, so that two devices do not show the same number.
+        self._tags: dict[tuple[int, int], int] = {(status[19], status[20]): 0}
+        volume = self._volume(status[21], root_fd)
+        self.root = Node(ROOT_INO, volume, self._key(volume, root_fd, status), stat.S_IFDIR)
+        self.root.fd = root_fd
+        self.root.pinned = True
+        volume.nodes[self.root.key] = self.root
+        self._nodes[ROOT_INO] = self.root
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @property
+    def cached(self) -> int:
+        """How many descriptors the cache holds."""
+        return len(self._cache)
+
+    # ---------------------------------------------------------- from numbers to descriptors
+
+    def node(self, number: int) -> Node:
+        """The node with this number. Raises ``ESTALE`` when there is none."""
+        try:
+            return self._nodes[number]
+        except KeyError:
+            fail(errno.ESTALE)
+
+    def fd(self, number: int) -> int:
+        """A descriptor of the node with this number, to be used at once: later calls may close it.
+
+        It may be ``O_PATH``, or that of an open file. Raises ``ESTALE`` when there is no such node or its file is gone.
+        """
+        try:
+            node = self._nodes[number]
+        except KeyError:
+            fail(errno.ESTALE)
+        fd = node.fd
+        if fd < 0:
+            return self._reopen(node)
+        if not node.pinned:
+            self._cache.move_to_end(node)
+        return fd
+
+    def node_fd(self, node: Node) -> int:
+        """As :meth:`fd`, of a node."""
+        if node.fd < 0:
+            return self._reopen(node)
+        if not node.pinned:
+            self._cache.move_to_end(node)
+        return node.fd
+
+    def _reopen(self, node: Node) -> int:
+        fd = self.open_node(node, PATH_FLAGS)
+        self._keep(node, fd)
+        return fd
+
+    def open_node(self, node: Node, flags: int) -> int:
+        """Open the node anew with ``flags`` and return the descriptor, which is the caller's.
+
+        Raises what open(2) raises, and ``ESTALE`` when the file is gone.
+        """
+        fd = node.fd
+        if fd < 0:
+            try:
+                return self._open_handle(node.volume.fd, node.handle, flags)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                # Without a name, and yet alive if it is open.
+                fd = next((file.fd for file in node.files if file.fd >= 0), -1)
+                if fd < 0:
+                    raise
+        return self.open_at(b"/proc/self/fd/%d" % fd, flags & ~os.O_NOFOLLOW)
+
+    def _open_handle(self, mount_fd: int, handle: bytes, flags: int) -> int:
+        try:
+            return open_handle(mount_fd, handle, flags)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS:
+                raise
+        self.make_room()
+        return open_handle(mount_fd, handle, flags)
+
+    def open_at(self, name: bytes, flags: int, mode: int = 0, dirfd: int | None = None) -> int:
+        """open(2), once more with descriptors made free when there were none."""
+        try:
+            return os.open(name, flags, mode, dir_fd=dirfd)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS:
+                raise
+        self.make_room()
+        return os.open(name, flags, mode, dir_fd=dirfd)
+
+    # ---------------------------------------------------------- from names to nodes
+
+    def find(self, dirfd: int, name: bytes) -> tuple[Node, Attr]:
+        """The node that one name in a directory stands for, and its attributes. Raises ``ENOENT``."""
+        return self.adopt(self.open_at(name, PATH_FLAGS, 0, dirfd))
+
+    def adopt(self, fd: int, *, keep: bool = True) -> tuple[Node, Attr]:
+        """The node of an open descriptor, a new one if it is not known, and its attributes.
+
+        With ``keep`` the descriptor (``O_PATH``) becomes the table's, also when this raises.
+        """
+        try:
+            status = self._status.at(fd)
+            volume = self._volumes.get(status[21]) or self._volume(status[21], fd)
+            key = self._key(volume, fd, status)
+        except OSError:
+            if keep:
+                os.close(fd)
+            raise
+        node = volume.nodes.get(key)
+        if node is None:
+            node = Node(self._next, volume, key, status[5] & 0o170000)
+            self._next += 1
+            self._nodes[node.number] = volume.nodes[key] = node
+            if keep:
+                self._keep(node, fd)
+            elif not node.handle:
+                self._keep(node, self.open_at(b"/proc/self/fd/%d" % fd, os.O_PATH | os.O_CLOEXEC))
+        elif keep:
+            if node.fd < 0:
+                self._keep(node, fd)
+            else:
+                os.close(fd)
+        return node, self._attr(status)
+
+    def known(self, dirfd: int, name: bytes) -> Node | None:
+        """The node of a name, if it is in the table already; ``None`` when it is not or there is no such name."""
+        try:
+            fd = self.open_at(name, PATH_FLAGS, 0, dirfd)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                return None
+            raise
+        return self._known(fd)
+
+    def _known(self, fd: int) -> Node | None:
+        """The node of an ``O_PATH`` descriptor if it is in the table; the descriptor becomes the table's."""
+        node = None
+        try:
+            status = self._status.at(fd)
+            volume = self._volumes.get(status[21])
+            if volume is not None:
+                node = volume.nodes.get(self._key(volume, fd, status))
+            if node is not None and node.fd < 0:
+                self._keep(node, fd)
+                fd = -1
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return node
+
+    def parent(self, node: Node) -> Node | None:
+        """The node of the directory that holds the directory ``node``, if it is known. The root is its own."""
+        if node is self.root or not node.is_dir:
+            return self.root
+        return self._known(self.open_at(b"..", PATH_FLAGS | os.O_DIRECTORY, 0, self.node_fd(node)))
+
+    # ---------------------------------------------------------- attributes
+
+    def attr(self, number: int) -> Attr:
+        """The attributes of the node with this number. Raises ``ESTALE``."""
+        try:
+            node = self._nodes[number]
+        except KeyError:
+            fail(errno.ESTALE)
+        fd = node.fd
+        if fd < 0:
+            # An open file is as good, and saves opening the node.
+            fd = next((file.fd for file in node.files if file.fd >= 0), -1)
+            if fd < 0:
+                fd = self._reopen(node)
+        elif not node.pinned:
+            self._cache.move_to_end(node)
+        return self._attr(self._status.at(fd))
+
+    def attr_of(self, fd: int) -> Attr:
+        """The attributes of what is open."""
+        return self._attr(self._status.at(fd))
+
+    def _attr(self, status: RawStatus) -> Attr:
+        (_, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns, ctime, ctime_ns, mtime,
+         mtime_ns, rdev_major, rdev_minor, dev_major, dev_minor, _) = status  # fmt: skip
+        tag = self._tags.get((dev_major, dev_minor))
+        if tag is None:
+            tag = self._tags[dev_major, dev_minor] = len(self._tags) << _INO_BITS
+        return Attr(
+            ino ^ tag,
+            mode,
+            nlink,
+            uid,
+            gid,
+            os.makedev(rdev_major, rdev_minor) if rdev_major or rdev_minor else 0,
+            size,
+            blocks,
+            blksize,
+            atime * _SECOND + atime_ns,
+            mtime * _SECOND + mtime_ns,
+            ctime * _SECOND + ctime_ns,
+            btime * _SECOND + btime_ns,
+        )
+
+    def tag_of(self, fd: int) -> int:
+        """The bits that are mixed into inode numbers on the device of what is open."""
+        status = self._status.at(fd)
+        return self._tags.setdefault((status[19], status[20]), len(self._tags) << _INO_BITS)
+
+    # ---------------------------------------------------------- life of nodes
+
+    def pin(self, node: Node) -> int:
+        """Keep a descriptor of the node open until it is forgotten: its last name goes away, and its handle with it."""
+        if not node.pinned:
+            if node.fd < 0:
+                node.fd = self.open_node(node, PATH_FLAGS)
+            else:
+                del self._cache[node]
+            node.pinned = True
+        return node.fd
+
+    def unpin(self, node: Node) -> None:
+        """The node has a name after all: its descriptor goes back to the cache."""
+        if node.pinned and node.handle and node is not self.root:
+            self._keep(node, node.fd)
+
+    def forget(self, number: int) -> None:
+        """Drop a node. Unknown numbers and the root's are ignored."""
+        node = self._nodes.get(number)
+        if node is None or node is self.root:
+            return
+        del self._nodes[number]
+        volume = node.volume
+        del volume.nodes[node.key]
+        self._cache.pop(node, None)
+        if node.fd >= 0:
+            os.close(node.fd)
+            node.fd = -1
+        if not volume.nodes:
+            del self._volumes[volume.mount_id]
+            if volume.fd >= 0:
+                os.close(volume.fd)
+
+    def make_room(self) -> None:
+        """Close half of the descriptors in the cache, those that were used longest ago; if it is empty, ask ``spare``.
+
+        Raises ``EMFILE`` when none could be closed.
+        """
+        closed = self.shrink(len(self._cache) // 2)
+        if closed == 0 and self.spare() == 0:
+            fail(errno.EMFILE)
+
+    def shrink(self, size: int) -> int:
+        """Close descriptors in the cache until it holds ``size``, but keep the few that a running call may use."""
+        closed = 0
+        while len(self._cache) > max(size, 4):
+            node, _ = self._cache.popitem(last=False)
+            os.close(node.fd)
+            node.fd = -1
+            closed += 1
+        return closed
+
+    def close(self) -> None:
+        """Close everything. The table is empty afterwards."""
+        for node in self._nodes.values():
+            if node.fd >= 0:
+                os.close(node.fd)
+                node.fd = -1
+        for volume in self._volumes.values():
+            if volume.fd >= 0:
+                os.close(volume.fd)
+        self._nodes.clear()
+        self._cache.clear()
+        self._volumes.clear()
+
+    def _keep(self, node: Node, fd: int) -> None:
+        node.fd = fd
+        if not node.handle:
+            node.pinned = True
+            return
+        node.pinned = False
+        self._cache[node] = None
+        if len(self._cache) > self.capacity:
+            self.shrink(self.capacity)
+
+    # ---------------------------------------------------------- identity
+
+    def _key(self, volume: Volume, fd: int, status: RawStatus) -> bytes | tuple[int, int]:
+        if volume.fd >= 0:
+            try:
+                return self._handles.at(fd)
+            except OSError as error:
+                if error.errno not in _NO_HANDLES:
+                    raise
+        return (status[19] << 32 | status[20], status[6])
+
+    def _volume(self, mount_id: int, fd: int) -> Volume:
+        """A mount seen for the first time, in the shape of the file at ``fd``: find out whether handles work on it."""
+        volume = Volume(mount_id, -1)
+        if self.use_handles:
+            volume.fd = self._handle_directory(fd)
+        self._volumes[mount_id] = volume
+        return volume
+
+    def _handle_directory(self, fd: int) -> int:
+        """An open directory on the mount of ``fd`` through which ``fd``'s own handle can be opened, or -1."""
+        try:
+            directory = self.open_at(b"/proc/self/fd/%d" % fd, _DIRECTORY_FLAGS)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.EACCES, errno.ENXIO, errno.ELOOP):
+                return -1  # a mount of a single file, or a directory that may not be read
+            raise
+        try:
+            opened = self._open_handle(directory, self._handles.at(fd), PATH_FLAGS)
+        except OSError as error:
+            os.close(directory)
+            if error.errno in _NO_HANDLES or error.errno == errno.ESTALE:
+                return -1
+            raise
+        os.close(opened)
+        return directory
