@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running cases on a directory."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import pathlib
+import shutil
+import stat
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from instar.verify.posix._actor import Broken, Crew, Hung
+from instar.verify.posix._arena import USER_A, Arena
+from instar.verify.posix._case import Case, Skip, Unsupported, all_cases
+from instar.verify.posix._report import CaseReport, Outcome, Report
+
+__all__ = ["run", "select_cases"]
+
+Progress: TypeAlias = Callable[[CaseReport], None]
+_MESSAGES = 12  # of one case that are reported
+
+
+def select_cases(select: str | Iterable[str] | None = None, *, short: bool = False) -> list[Case]:
+    """The cases whose id matches one of the patterns (``rename/*``; a plain word is a part of the id); all without."""
+    patterns = [select] if isinstance(select, str) else list(select or ["*"])
+    wanted = [pattern if set(pattern) & set("*?") else f"*{pattern}*" for pattern in patterns]
+    # Brackets are part of ids here, not classes of characters.
+    wanted = [pattern.replace("[", "[[]") for pattern in wanted]
+    return [
+        case
+        for case in all_cases()
+        if (case.short or not short) and any(fnmatch.fnmatchcase(case.id, pattern) for pattern in wanted)
+    ]
+
+
+def run(
+    directory: str | os.PathLike[str],
+    *,
+    select: str | Iterable[str] | None = None,
+    short: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Run cases in a new directory below ``directory``, which is removed again.
+
+    Args:
+        directory: on the file system under test; writable. As root, other users must be able to reach it.
+        select: patterns as for :func:`select_cases`.
+        short: only the cases of the short run.
+        progress: called with each case's report as soon as it is there.
+
+    Raises:
+        OSError: the directory cannot be used.
+        ValueError: the pattern matches no case, or root's other users cannot reach the directory.
+    """
+    cases = select_cases(select, short=short)
+    if not cases:
+        raise ValueError(f"no case matches {select!r}; --list shows all")
+    started = time.monotonic()
+    home = tempfile.mkdtemp(prefix=".instar-posix-", dir=directory)
+    reports = []
+    try:
+        os.chmod(home, 0o755)
+        granularity = _granularity(home)
+        with Crew() as crew:
+            if os.geteuid() == 0:
+                _check_reachable(crew, home)
+            for number, case in enumerate(cases):
+                report = _run_case(crew, case, os.path.join(home, str(number)), granularity)
+                reports.append(report)
+                if progress is not None:
+                    progress(report)
+    finally:
+        _remove(home)
+    return Report(
+        directory=os.fspath(directory),
+        filesystem=_filesystem(directory),
+        kernel=os.uname().release,
+        as_root=os.geteuid() == 0,
+        seconds=time.monotonic() - started,
+        cases=reports,
+    )
+
+
+def _run_case(crew: Crew, case: Case, path: str, granularity: int) -> CaseReport:
+    started = time.monotonic()
+    os.mkdir(path)
+    os.chmod(path, 0o755)
+    arena = Arena(crew, path, optional=case.optional, granularity=granularity)
+    outcome, message = Outcome.PASS, ""
+    try:
+        try:
+            case.run(arena)
+        finally:
+            arena.close()
+    except Skip as reason:
+        outcome, message = Outcome.SKIP, str(reason)
+    except Unsupported as reason:
+        outcome, message = Outcome.UNSUPPORTED, str(reason)
+    except OSError as error:
+        try:
+            arena.lacking(error.errno or 0, error.strerror or "")
+            arena.fail(error.strerror or str(error))
+        except Unsupported as reason:
+            outcome, message = Outcome.UNSUPPORTED, str(reason)
+    except (Hung, Broken) as error:
+        arena.fail(str(error))
+    except (AssertionError, ValueError, LookupError, TypeError):
+        arena.fail(traceback.format_exc())  # a mistake in the case; the others go on
+    try:
+        _remove(path)
+    except OSError as error:
+        arena.fail(f"what the case made cannot be removed: {error}")
+    if arena.failures:
+        outcome = Outcome.FAIL
+        shown = arena.failures[:_MESSAGES]
+        if len(arena.failures) > _MESSAGES:
+            shown.append(f"and {len(arena.failures) - _MESSAGES} more")
+        message = "\n".join(shown)
+    return CaseReport(case.id, outcome, message, time.monotonic() - started, arena.assertions)
+
+
+def _remove(path: str) -> None:
+    """Remove a tree; directories that its owner may not read are opened up first."""
+    if os.geteuid() != 0:
+        for parent, names, _ in os.walk(path):
+            for name in names:
+                child = os.path.join(parent, name)
+                if not os.path.islink(child):
+                    os.chmod(child, stat.S_IRWXU)
+    shutil.rmtree(path)
+
+
+def _check_reachable(crew: Crew, home: str) -> None:
+    try:
+        crew.process(USER_A).do(os.listdir, home)
+    except OSError as error:
+        raise ValueError(
+            f"other users cannot reach {home} ({error}): make its parents searchable, and mount FUSE with allow_other"
+        ) from error
+
+
+def _granularity(home: str) -> int:
+    """The unit of the file system's timestamps in ns: what is left of a time with nine digits."""
+    probe = pathlib.Path(home, "granularity")
+    probe.touch()
+    os.utime(probe, ns=(0, 1_234_567_899_123_456_789))
+    kept = probe.stat().st_mtime_ns
+    probe.unlink()
+    unit = 1
+    while unit < 2_000_000_000 and kept % (unit * 10) == 0:
+        unit *= 10
+    return min(unit, 2_000_000_000)
+
+
+def _filesystem(directory: str | os.PathLike[str]) -> str:
+    """The type of the file system, from the mount table."""
+    device = os.stat(directory).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            before, _, after = line.partition(" - ")
+            if before.split()[2] == wanted:
+                return after.split()[0]
+    return "unknown"
