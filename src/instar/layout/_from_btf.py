@@ -38,6 +38,8 @@ from instar.layout._types import (
 )
 from instar.layout.btf import (
     Array as BtfArray,
+)
+from instar.layout.btf import (
     Btf,
     BtfError,
     Enum,
@@ -68,7 +70,7 @@ _FLOATS: Final = {s.size: s for s in map(_scalar, (f32, f64))}
 _BOOL, _CHAR, _PTR = _scalar(cbool), _scalar(char), _scalar(ptr)
 
 
-def from_btf(btf: Btf, name: str | Record, *, flexible: bool = True) -> type[Struct] | type[Union]:
+def from_btf(btf: Btf, name: str | Record, *, flexible: bool = True) -> type[Struct | Union]:
     """A layout class for "struct name" or "union name" (or for a record of `btf`).
 
     With `flexible` false, a flexible array at the end has no elements, as inside an array.

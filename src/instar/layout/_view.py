@@ -220,7 +220,7 @@ def attach(cls: LayoutMeta) -> None:
         for name, prop in _compile_properties(cls, fields, "union").items():
             setattr(cls, name, prop)
 
-        def union_at(buf: Any, off: int, end: int) -> Any:  # noqa: ARG001 # as struct_at
+        def union_at(buf: Any, off: int, end: int) -> Any:
             obj = new(cls)
             obj.__layout_b__, obj.__layout_o__ = buf, off
             return obj
