@@ -436,7 +436,6 @@ class MemFS(FileSystem):
         node, _ = self._file(ino)
         if flags & os.O_TRUNC:
             self._resize(ino, 0)
-            self._kill_suidgid(node)
             node.mtime = node.ctime = now_ns()
         return Open(keep_cache=not flags & os.O_TRUNC)
 

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``instar`` and its verbs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from instar import InstarError, __version__
+from instar.cli._new import write_skeleton
+from instar.edge.mount import MountError, unmount
+from instar.host import MountRecord, find_mount, list_mounts, start
+from instar.transport import parse_options
+
+__all__ = ["main"]
+
+EXIT_FAILURE = 1
+
+
+class _Group(click.Group):
+    """Prints an :class:`InstarError` as one sentence and exits with 1; click's own usage errors exit with 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # Any: click's own signature
+        try:
+            return super().invoke(ctx)
+        except InstarError as error:
+            click.echo(f"instar: {error}", err=True)
+            ctx.exit(EXIT_FAILURE)
+        except OSError as error:
+            click.echo(f"instar: {error.strerror}: {error.filename}" if error.filename else f"instar: {error}", err=True)
+            ctx.exit(EXIT_FAILURE)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="instar")
+def _instar() -> None:
+    """File systems written as Python classes, mounted on a stock Linux kernel.
+
+    Exit status: 0 done, 1 failed (one sentence on standard error says why), 2 wrong usage.
+    """
+
+
+@_instar.command("mount")
+@click.argument("target")
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.option("-o", "options", multiple=True, metavar="k=v,...", help="Mount options, and options of the file system.")
+@click.option("-f", "--foreground", is_flag=True, help="Serve in this process; Ctrl-C unmounts.")
+def _mount(target: str, mountpoint: Path, options: tuple[str, ...], *, foreground: bool) -> None:
+    """Mount TARGET at the directory MOUNTPOINT.
+
+    TARGET is memfs, mirror:DIR, path/to/file.py (which holds one file system), path/to/file.py:Class, or module:Class.
+
+    \b
+    instar mount memfs /mnt -o size=1G
+    instar mount mirror:/srv /mnt -o ro
+    instar mount hello.py /mnt --foreground
+
+    Options that mount itself knows: ro, nosuid, nodev, noexec, noatime, allow_other, default_permissions (both "no..."
+    as well), max_write, max_read, entry_timeout, attr_timeout, negative_timeout (seconds), fsname, latency=auto|off.
+    All others go to the file system.
+    """
+    mount_options, rest = parse_options(",".join(options))
+    start(target, str(mountpoint), mount_options, rest, foreground=foreground)
+
+
+@_instar.command("umount")
+@click.argument("mountpoints", nargs=-1, required=True, metavar="MOUNTPOINT...")
+@click.option("-l", "--lazy", is_flag=True, help="Detach now; open files go on until they are closed.")
+@click.option("-f", "--force", is_flag=True, help="Abort requests that are under way; callers get errors.")
+def _umount(mountpoints: tuple[str, ...], *, lazy: bool, force: bool) -> None:
+    """Unmount, writing back what is not written yet. The server ends by itself."""
+    failed = False
+    for mountpoint in mountpoints:
+        try:
+            unmount(os.path.abspath(mountpoint), lazy=lazy, force=force)
+        except MountError as error:
+            failed = True
+            click.echo(f"instar: {error}", err=True)
+    if failed:
+        sys.exit(EXIT_FAILURE)
+
+
+@_instar.command("status")
+@click.argument("mountpoint", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+def _status(mountpoint: str | None, *, as_json: bool) -> None:
+    """Show what is mounted, and who serves it. With MOUNTPOINT, exit with 1 when nothing is mounted there."""
+    if mountpoint is None:
+        records = list_mounts()
+    else:
+        record = find_mount(mountpoint)
+        if record is None:
+            raise MountError(f"Nothing of Instar's is mounted at {mountpoint}.")
+        records = [record]
+    if as_json:
+        rows = [{**msgspec.to_builtins(record), "uptime": record.uptime, "alive": record.alive} for record in records]
+        click.echo(json.dumps(rows, indent=2))
+    elif not records:
+        click.echo("Nothing is mounted. `instar mount memfs DIR` mounts a first file system.")
+    else:
+        _print_table(records)
+
+
+def _print_table(records: list[MountRecord]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("MOUNTPOINT", "TARGET", "PID", "UP", "VERSION", "STATE"):
+        table.add_column(heading, overflow="fold")
+    for record in records:
+        state = "serving" if record.alive else "dead: `instar umount -l` it"
+        pid = str(record.pid) if record.pid else "?"
+        table.add_row(
+            record.mountpoint, record.target or record.source, pid, _duration(record.uptime), record.version, state
+        )
+    Console(highlight=False).print(table)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (rest, "s")]
+    shown = [f"{value}{unit}" for value, unit in parts if value]
+    return "".join(shown[:2]) or "0s"
+
+
+@_instar.command("new")
+@click.argument("name")
+def _new(name: str) -> None:
+    """Write NAME.py: a small, commented file system that mounts at once."""
+    path = write_skeleton(name)
+    click.echo(f"Wrote {path}. Try it:\n\n  mkdir -p mnt\n  instar mount {path} mnt\n  cat mnt/hello\n  instar umount mnt")
+
+
+@_instar.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def _completion(shell: str) -> None:
+    """Print the completion script for a shell, e.g. `eval "$(instar completion bash)"`."""
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 - for this verb only
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(_instar, {}, "instar", "_INSTAR_COMPLETE").source())
+
+
+def main() -> None:
+    """The entry point of ``instar``."""
+    _instar(prog_name="instar")

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs a service: finding its class, starting its process, knowing what is mounted."""
+
+from __future__ import annotations
+
+from instar.host._daemon import StartError, start
+from instar.host._mounts import MountRecord, find_mount, list_mounts
+from instar.host._target import Target, TargetError, load
+
+__all__ = ["MountRecord", "StartError", "Target", "TargetError", "find_mount", "list_mounts", "load", "start"]

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting a server: in the foreground, or in a process of its own that outlives the shell.
+
+The parent waits until the child says that the mount is there, or why it is not, so that the exit status of
+``instar mount`` is the truth. The child has its own session, the root directory, and a log file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from instar import __version__
+from instar._errors import InstarError
+from instar.host._mounts import runtime_directory, write_record
+from instar.host._target import load
+from instar.transport import MountOptions, mount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from instar.host._target import Options
+
+__all__ = ["StartError", "start"]
+
+_READY: Final = b"\0"
+_FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
+
+
+class StartError(InstarError):
+    """The server could not start; the message is what it said."""
+
+
+def start(
+    target: str, mountpoint: str, mount_options: MountOptions, options: Options, *, foreground: bool = False
+) -> None:
+    """Mount ``target`` at ``mountpoint``.
+
+    In the foreground this returns when it has been unmounted; otherwise as soon as the mount is there.
+    Raises :class:`InstarError` that says what to do; then nothing is mounted.
+    """
+    mountpoint = os.path.abspath(mountpoint)
+    if foreground:
+        _serve(target, mountpoint, mount_options, options, "", lambda: None)
+        return
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _child(target, mountpoint, mount_options, options, writer)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    if said != _READY:
+        raise StartError(said.decode(errors="replace").strip() or f"The server of {mountpoint} died while it started.")
+
+
+def _child(
+    target: str, mountpoint: str, mount_options: MountOptions, options: Options, writer: int
+) -> NoReturn:
+    """The rest of the child's life. Never returns."""
+    status = 1
+    parent = open(writer, "wb", buffering=0)  # noqa: SIM115 - closed when the mount is there, or by the exit
+    message = ""
+    try:
+        os.setsid()
+        if os.fork() != 0:
+            os._exit(0)
+        log = str(runtime_directory() / f"{os.getpid()}.log")
+        _detach_streams(log)
+
+        def ready() -> None:
+            os.chdir("/")
+            parent.write(_READY)
+            parent.close()
+
+        _serve(target, mountpoint, mount_options, options, log, ready)
+        status = 0
+        os.unlink(log)
+    except InstarError as error:
+        message = str(error)
+    except BaseException as error:  # noqa: BLE001 - the last frame of a process: whatever ended it is reported
+        message = f"{target} could not be served: {type(error).__name__}: {error}"
+        traceback.print_exc()
+    finally:
+        if message and not parent.closed:
+            parent.write(message.encode())
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _detach_streams(log: str) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for fd, new in ((0, null), (1, out), (2, out)):
+        os.dup2(new, fd)
+    os.close(null)
+    os.close(out)
+
+
+def _serve(
+    target: str,
+    mountpoint: str,
+    mount_options: MountOptions,
+    options: Options,
+    log: str,
+    ready: Callable[[], None],
+) -> None:
+    logging.basicConfig(level=logging.INFO, format=_FORMAT)
+    found = load(target)
+    fs = found.make(options)
+    if mount_options.subtype is None:
+        mount_options.subtype = found.name
+    with contextlib.ExitStack() as stack:
+
+        def mounted() -> None:
+            stack.enter_context(write_record(mountpoint, target, __version__, log))
+            ready()
+
+        threading.current_thread().name = "instar"
+        mount(fs, mountpoint, mount_options, ready=mounted)

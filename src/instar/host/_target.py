@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Targets: the words that name a file system on the command line, and how they become an object.
+
+``memfs``; ``mirror:DIR``; ``path/to/file.py``, which holds one file system; ``path/to/file.py:Name``, a class,
+an object or a function without arguments in it; ``package.module:Name``. Options that the mount does not take itself
+are handed to the class as keyword arguments, converted to the types that its signature declares.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
+
+import msgspec
+
+from instar._errors import InstarError
+from instar.fs import FileSystem
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["Target", "TargetError", "load"]
+
+Options = Mapping[str, str | None]
+_SUFFIXES: Final = {"k": 10, "m": 20, "g": 30, "t": 40}
+_OCTAL: Final = frozenset({"mode", "umask", "fmask", "dmask"})
+
+
+class TargetError(InstarError):
+    """A target does not name a file system, or its options do not fit."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A file system that has been found and not yet made."""
+
+    name: str
+    factory: Callable[..., object]
+    arguments: tuple[str, ...] = ()
+
+    def make(self, options: Options) -> FileSystem:
+        """Make the file system. Raises :class:`TargetError` for options that it does not take."""
+        arguments = _convert(self.factory, self.name, options)
+        try:
+            fs = self.factory(*self.arguments, **arguments)
+        except (TypeError, ValueError) as error:
+            raise TargetError(f"{self.name} could not be made: {error}") from error
+        if not isinstance(fs, FileSystem):
+            raise TargetError(f"{self.name} gave {type(fs).__name__}, which is not an instar.fs.FileSystem.")
+        return fs
+
+
+def load(text: str) -> Target:
+    """Find what ``text`` names. Raises :class:`TargetError`.
+
+    >>> load("memfs").name
+    'memfs'
+    """
+    if text == "memfs":
+        from instar.fs.memfs import MemFS  # noqa: PLC0415 - only what is mounted is imported
+
+        return Target("memfs", MemFS)
+    scheme, colon, rest = text.partition(":")
+    if scheme == "mirror":
+        from instar.fs.mirror import MirrorFS  # noqa: PLC0415
+
+        if not rest:
+            raise TargetError("mirror needs a directory: `mirror:DIR`.")
+        return Target("mirror", MirrorFS, (str(Path(rest).resolve()),))
+    path, name = (text, "") if text.endswith(".py") else _split_name(text)
+    if path.endswith(".py"):
+        return _in_module(_load_file(Path(path)), name, path)
+    if colon and re.fullmatch(r"[\w.]+", path):
+        try:
+            module = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            raise TargetError(f"There is no module {path}: {error}.") from None
+        return _in_module(module, name, path)
+    raise TargetError(
+        f"{text!r} is not a target. Targets are: memfs, mirror:DIR, path/to/file.py, path/to/file.py:Class, module:Class."
+    )
+
+
+def _split_name(text: str) -> tuple[str, str]:
+    path, _, name = text.rpartition(":")
+    return path, name
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise TargetError(f"{path} is not a file. `instar new NAME` writes one to start from.")
+    name = re.sub(r"\W", "_", path.stem)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{path} cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # what the user's module raises while it is imported can be anything
+        raise TargetError(f"{path} failed while it was imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _in_module(module: ModuleType, name: str, path: str) -> Target:
+    if name:
+        found = getattr(module, name, None)
+        if found is None:
+            raise TargetError(f"{path} has no {name}. It has: {_names(_candidates(module))}.")
+    else:
+        candidates = _candidates(module)
+        if len(candidates) != 1:
+            what = "no file system" if not candidates else f"several: {_names(candidates)}"
+            raise TargetError(f"{path} holds {what}; name one as {path}:Name.")
+        name, found = next(iter(candidates.items()))
+    if isinstance(found, FileSystem):
+        return Target(name, lambda: found)
+    if not callable(found):
+        raise TargetError(f"{path}:{name} is {type(found).__name__}, not a FileSystem class, object or function.")
+    return Target(name, found)
+
+
+def _candidates(module: ModuleType) -> dict[str, object]:
+    """The file systems that a module defines: objects first, else classes of its own, the most derived ones."""
+    objects = {key: value for key, value in vars(module).items() if isinstance(value, FileSystem)}
+    if objects:
+        return dict(objects)
+    classes = {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, FileSystem) and value.__module__ == module.__name__
+    }
+    bases = {base for value in classes.values() for base in value.__mro__[1:]}
+    return {key: value for key, value in classes.items() if value not in bases and not key.startswith("_")}
+
+
+def _names(candidates: Mapping[str, object]) -> str:
+    return ", ".join(candidates) or "no file system"
+
+
+def _convert(factory: Callable[..., object], name: str, options: Options) -> dict[str, Any]:
+    parameters = inspect.signature(factory).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = [
+        key for key, parameter in parameters.items() if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]  # fmt: skip
+    unknown = sorted(set(options) - set(known))
+    if unknown and not open_ended:
+        has = f"it has: {', '.join(known)}" if known else "it has none"
+        raise TargetError(f"{name} has no option {unknown[0]!r}; {has}.")
+    hints = _hints(factory)
+    return {key: _value(name, key, value, hints.get(key, Any)) for key, value in options.items()}
+
+
+def _hints(factory: Callable[..., object]) -> dict[str, Any]:
+    try:
+        return get_type_hints(vars(factory).get("__init__", factory) if isinstance(factory, type) else factory)
+    except NameError:  # an annotation that is only there for a type checker
+        return {}
+
+
+def _value(name: str, key: str, text: str | None, hint: Any) -> Any:
+    if text is None:
+        return True
+    value: object = text
+    plain = text.lower()
+    if key in _OCTAL and re.fullmatch(r"(0o)?[0-7]+", plain):
+        value = int(plain.removeprefix("0o"), 8)
+    elif re.fullmatch(r"\d+[kmgt](i?b)?", plain) and hint is not str:
+        number, suffix = re.match(r"(\d+)([kmgt])", plain).groups()  # type: ignore[union-attr]  # matched above
+        value = int(number) << _SUFFIXES[suffix]
+    try:
+        return msgspec.convert(value, hint, strict=False)
+    except msgspec.ValidationError as error:
+        raise TargetError(f"Option {key}={text} of {name}: {error}.") from None

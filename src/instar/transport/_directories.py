@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listings of open directories: what joins the iterators of a file system and the kernel's READDIR requests.
+
+The kernel asks for as many bytes of entries as its buffer holds, from a cookie on; a file system yields entries until
+it has no more. A `DirectoryStream` keeps the iterator between two requests, holds back the entry that did not fit, and
+starts a new iterator when the reader has moved (``seekdir``, ``rewinddir``) or switches between plain listings
+and those with attributes.
+
+Cookies on the wire: 0 is the start, 1 and 2 stand behind ``.`` and ``..``, which every directory has, and
+the file system's own cookies follow, moved up by two.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from instar.fs import ROOT_INO, Attr, Context, DirEntry, Entry
+from instar.wire.fuse import DirentBuffer
+
+if TYPE_CHECKING:
+    from instar.transport._session import Session
+
+__all__ = ["DirectoryStream", "Listing"]
+
+_DOTS: Final = 2
+_COOKIE_MAX: Final = (1 << 63) - 1 - _DOTS
+_NO_ATTR = Attr(0, 0)
+
+
+class Listing:
+    """A reply to READDIR or READDIRPLUS in the making, and the nodes that it makes known to the kernel."""
+
+    __slots__ = ("buffer", "known")
+
+    def __init__(self, size: int) -> None:
+        self.buffer = DirentBuffer(size)
+        self.known: list[int] = []
+
+
+class DirectoryStream:
+    """One open directory. ``fh`` is the handle that the file system gave it."""
+
+    __slots__ = ("_at", "_error", "_held", "_iterator", "_plus", "fh")
+
+    def __init__(self, fh: int) -> None:
+        self.fh = fh
+        self._iterator: Iterator[DirEntry] | AsyncIterator[DirEntry] | None = None
+        self._held: DirEntry | None = None
+        self._error: BaseException | None = None
+        self._at = -1  # the wire cookie at which the iterator stands
+        self._plus = False
+
+    def fill(self, session: Session, ctx: Context, ino: int, offset: int, size: int, *, plus: bool) -> object:
+        """Return a `Listing` of up to ``size`` bytes from the wire cookie ``offset``, or an awaitable of one."""
+        listing = Listing(size)
+        if offset < _DOTS and not self._dots(session, ino, offset, listing.buffer, plus=plus):
+            return listing
+        start = max(offset, _DOTS)
+        if self._iterator is None or start != self._at or (plus != self._plus and session.own_readdirplus):
+            self._restart(session, ctx, ino, start, plus=plus)
+        if self._error is not None:
+            error, self._error, self._iterator = self._error, None, None
+            raise error
+        iterator = self._iterator
+        if isinstance(iterator, AsyncIterator) or (plus and session.async_lookup and not session.own_readdirplus):
+            return self._fill_async(session, ctx, ino, listing, plus=plus)
+        assert iterator is not None
+        lookup = session.fs.lookup if plus and not session.own_readdirplus else None
+        try:
+            while (line := self._held or next(iterator, None)) is not None:
+                self._held = None
+                if lookup is not None and line.entry is None:
+                    entry = _lookup_sync(lookup, ctx, ino, line.name)
+                    if entry is None:
+                        continue
+                    line.entry = entry
+                if not self._pack(session, listing, line, plus=plus):
+                    break
+        except OSError as error:
+            self._fail(listing, error)
+        return listing
+
+    async def _fill_async(
+        self, session: Session, ctx: Context, ino: int, listing: Listing, *, plus: bool
+    ) -> Listing:
+        iterator = self._iterator
+        try:
+            while True:
+                line = self._held
+                self._held = None
+                if line is None:
+                    if isinstance(iterator, AsyncIterator):
+                        line = await anext(iterator, None)
+                    else:
+                        assert iterator is not None
+                        line = next(iterator, None)
+                    if line is None:
+                        break
+                if plus and not session.own_readdirplus and line.entry is None:
+                    try:
+                        found = session.fs.lookup(ctx, ino, line.name)
+                        line.entry = found if isinstance(found, Entry) else await found
+                    except FileNotFoundError:
+                        continue
+                if not self._pack(session, listing, line, plus=plus):
+                    break
+        except OSError as error:
+            self._fail(listing, error)
+        return listing
+
+    def _restart(self, session: Session, ctx: Context, ino: int, start: int, *, plus: bool) -> None:
+        self._held = self._error = None
+        self._plus = plus
+        self._at = start
+        own = session.fs.readdirplus if plus and session.own_readdirplus else session.fs.readdir
+        lines: object = own(ctx, ino, self.fh, start - _DOTS)
+        if hasattr(lines, "__aiter__"):
+            self._iterator = aiter(lines)
+        elif isinstance(lines, Iterable):
+            self._iterator = iter(lines)
+        else:
+            raise TypeError(f"readdir returned {lines!r}, which is not an iterable of DirEntry")
+
+    def _pack(self, session: Session, listing: Listing, line: DirEntry, *, plus: bool) -> bool:
+        """Add one entry; hold it back and return False when it does not fit."""
+        cookie = line.cookie
+        if not 0 < cookie < _COOKIE_MAX:
+            raise ValueError(f"readdir gave {line.name!r} the cookie {cookie}; it must be from 1 to 2**63 - 4")
+        wire_cookie = cookie + _DOTS
+        buffer = listing.buffer
+        if plus:
+            entry = line.entry
+            if entry is None:
+                fits = buffer.add_plus(0, 0, 0.0, 0.0, _NO_ATTR, line.ino, wire_cookie, line.mode >> 12, line.name)
+            else:
+                entry_timeout, attr_timeout = session.timeouts(entry)
+                fits = buffer.add_plus(
+                    entry.ino, entry.generation, entry_timeout, attr_timeout, entry.attr,
+                    line.ino, wire_cookie, line.mode >> 12, line.name,
+                )  # fmt: skip
+                if fits:
+                    session.remember(entry.ino)
+                    listing.known.append(entry.ino)
+        else:
+            fits = buffer.add(line.ino, wire_cookie, line.mode >> 12, line.name)
+        if fits:
+            self._at = wire_cookie
+        else:
+            self._held = line
+        return fits
+
+    def _fail(self, listing: Listing, error: OSError) -> None:
+        """What was listed before an error is delivered; the error is the answer to the next request."""
+        if not len(listing.buffer):
+            self._iterator = None
+            raise error
+        self._error = error
+
+    @staticmethod
+    def _dots(session: Session, ino: int, offset: int, buffer: DirentBuffer, *, plus: bool) -> bool:
+        """Add ``.`` and ``..`` from ``offset`` on; False when they did not fit. The kernel counts no lookup for them."""
+        kind = stat.S_IFDIR >> 12
+        for cookie, name in ((1, "."), (2, "..")):
+            if offset >= cookie:
+                continue
+            number = ino if name == "." or ino == ROOT_INO else session.fs.parent(ino)
+            if plus:
+                fits = buffer.add_plus(0, 0, 0.0, 0.0, _NO_ATTR, number, cookie, kind, name)
+            else:
+                fits = buffer.add(number, cookie, kind, name)
+            if not fits:
+                return False
+        return True
+
+
+def _lookup_sync(lookup: object, ctx: Context, ino: int, name: str) -> Entry | None:
+    """Look a listed name up; ``None`` when it has gone meanwhile."""
+    assert callable(lookup)
+    try:
+        entry = lookup(ctx, ino, name)
+    except FileNotFoundError:
+        return None
+    if not isinstance(entry, Entry):
+        raise TypeError(f"lookup returned {entry!r}, which is not an Entry")
+    return entry

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mounting a file system and serving it: what the command line, the tests and users call."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import signal
+import stat
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from instar.edge import mount as edge
+from instar.edge.mount import MountError, MountFlags
+from instar.transport._options import MountOptions
+from instar.transport.fuse_dev import FuseDevice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from instar.fs import FileSystem
+
+__all__ = ["attach", "mount"]
+
+_log = logging.getLogger("instar.fuse")
+_PLAIN_SOURCE = re.compile(r"[^\w./:+@=-]")
+
+
+def attach(fs: FileSystem, mountpoint: str, options: MountOptions) -> int:
+    """Mount ``fs`` at ``mountpoint`` and return the connection's descriptor; nothing is served yet.
+
+    Raises :class:`MountError` that says what to do: the mount point is missing or of the wrong type, the rights are
+    missing, the device is missing.
+    """
+    mode = _check_mountpoint(mountpoint)
+    kind = (options.subtype or type(fs).__name__).lower()
+    source = _PLAIN_SOURCE.sub("_", options.fsname or fs.fsname or kind)
+    flags = options.flags
+    if fs.read_only:
+        flags |= MountFlags.RDONLY
+    settings: dict[str, str | None] = {}
+    if options.default_permissions:
+        settings["default_permissions"] = None
+    if options.allow_other:
+        settings["allow_other"] = None
+    if options.max_read:
+        settings["max_read"] = str(options.max_read)
+    try:
+        fd = edge.open_fuse_device()
+    except MountError as error:
+        if error.errno == errno.EACCES:
+            return _fusermount(mountpoint, source, kind, flags, settings)
+        raise
+    data = [f"fd={fd}", f"rootmode={stat.S_IFMT(mode):o}", f"user_id={os.geteuid()}", f"group_id={os.getegid()}"]
+    data += [key if value is None else f"{key}={value}" for key, value in settings.items()]
+    try:
+        edge.mount(source, mountpoint, f"fuse.instar.{kind}", flags, ",".join(data))
+    except OSError as error:
+        os.close(fd)
+        if error.errno == errno.EPERM:
+            return _fusermount(mountpoint, source, kind, flags, settings)
+        raise MountError(f"Mounting at {mountpoint} failed: {error.strerror}.", error.errno or 0) from None
+    return fd
+
+
+def _check_mountpoint(mountpoint: str) -> int:
+    try:
+        mode = os.stat(mountpoint).st_mode
+    except FileNotFoundError:
+        raise MountError(f"{mountpoint} does not exist: make it with `mkdir {mountpoint}`.", errno.ENOENT) from None
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            raise MountError(
+                f"{mountpoint} is a mount whose server is gone: run `instar umount {mountpoint}` first.", errno.ENOTCONN
+            ) from None
+        raise MountError(f"{mountpoint} cannot be used: {error.strerror}.", error.errno or 0) from None
+    if not stat.S_ISDIR(mode):
+        raise MountError(f"{mountpoint} is not a directory: file systems are mounted on directories.", errno.ENOTDIR)
+    return mode
+
+
+def _fusermount(
+    mountpoint: str, source: str, kind: str, flags: MountFlags, settings: dict[str, str | None]
+) -> int:
+    names = {
+        MountFlags.RDONLY: "ro", MountFlags.NOSUID: "nosuid", MountFlags.NODEV: "nodev", MountFlags.NOEXEC: "noexec",
+        MountFlags.NOATIME: "noatime", MountFlags.SYNCHRONOUS: "sync", MountFlags.DIRSYNC: "dirsync",
+    }  # fmt: skip
+    words: dict[str, str | None] = {name: None for flag, name in names.items() if flags & flag}
+    return edge.fusermount(mountpoint, {"fsname": source, "subtype": f"instar.{kind}", **words, **settings})
+
+
+def mount(
+    fs: FileSystem,
+    mountpoint: str | os.PathLike[str],
+    options: MountOptions | None = None,
+    *,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Mount ``fs`` and serve it until it is unmounted.
+
+    ``ready`` is called when the mount is there. In the main thread SIGINT and SIGTERM unmount cleanly: at once when
+    nothing is in use, else lazily (the last user's close ends it); a second signal ends the process.
+    Raises :class:`MountError`, and what ``fs.init`` raises; in either case nothing stays mounted.
+    """
+    options = options or MountOptions()
+    path = os.path.abspath(mountpoint)
+    for name in ("entry_timeout", "attr_timeout", "negative_timeout"):
+        value = getattr(options, name)
+        if value is not None:
+            setattr(fs, name, value)
+    device = FuseDevice(attach(fs, path, options), fs, options)
+    try:
+        with _signals_unmount(path):
+            if ready is not None:
+                ready()
+            device.serve()
+    except BaseException:
+        _detach(path)
+        raise
+
+
+def _detach(path: str) -> None:
+    try:
+        edge.unmount(path, lazy=True)
+    except (MountError, OSError) as error:
+        _log.debug("nothing to unmount at %s: %s", path, error)
+
+
+@contextmanager
+def _signals_unmount(path: str) -> Iterator[None]:
+    """While the body runs, SIGINT and SIGTERM unmount ``path``; a no-op outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unmount() -> None:
+        # In a thread: unmounting writes dirty pages back, and it is the main thread that serves those writes.
+        try:
+            edge.unmount(path)
+        except (MountError, OSError) as error:
+            _log.warning("%s Unmounting lazily; a second signal ends the server at once.", error)
+            _detach(path)
+
+    def on_signal(number: int, frame: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+        threading.Thread(target=unmount, name="instar-unmount", daemon=True).start()
+
+    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

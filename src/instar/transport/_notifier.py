@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notifications to the kernel, sent from a thread of their own.
+
+Writing INVAL_ENTRY takes the parent directory's lock in the kernel. A caller in the middle of, say, ``mkdir`` holds that
+lock and waits for the very loop that would be writing: a deadlock (seen in the field with other servers). So the
+loop only queues, and this thread writes and may wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import queue
+import threading
+from typing import Final
+
+from instar.wire import fuse as wire
+
+__all__ = ["DeviceNotifier"]
+
+_log = logging.getLogger("instar.fuse")
+#: The kernel does not know the node, the name or the caller (any more), or the mount is going: nothing is left to do.
+_MOOT: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ENOTCONN, errno.EINVAL, errno.ENOTEMPTY})
+
+
+class DeviceNotifier:
+    """Sends notifications over the connection ``fd``; see :class:`instar.fs.Notifier` for the methods."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def inval_inode(self, ino: int, offset: int = 0, length: int = 0) -> None:
+        """See :meth:`instar.fs.Notifier.inval_inode`."""
+        self._send(wire.notify_inval_inode(ino, offset, length))
+
+    def inval_entry(self, parent: int, name: str, *, expire_only: bool = False) -> None:
+        """See :meth:`instar.fs.Notifier.inval_entry`."""
+        flags = wire.InvalEntryFlags.FUSE_EXPIRE_ONLY if expire_only else 0
+        self._send(wire.notify_inval_entry(parent, name, flags))
+
+    def delete(self, parent: int, ino: int, name: str) -> None:
+        """See :meth:`instar.fs.Notifier.delete`."""
+        self._send(wire.notify_delete(parent, ino, name))
+
+    def store(self, ino: int, offset: int, data: bytes) -> None:
+        """See :meth:`instar.fs.Notifier.store`."""
+        self._send(wire.notify_store(ino, offset, data))
+
+    def poll(self, kh: int) -> None:
+        """See :meth:`instar.fs.Notifier.poll`."""
+        self._send(wire.notify_poll(kh))
+
+    def close(self) -> None:
+        """Stop after what is queued. Does not wait: a notification may be stuck until the mount is gone."""
+        if self._thread is not None:
+            self._queue.put(None)
+
+    def _send(self, message: bytes) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="instar-notify", daemon=True)
+            self._thread.start()
+        self._queue.put(message)
+
+    def _run(self) -> None:
+        while (message := self._queue.get()) is not None:
+            try:
+                os.write(self._fd, message)
+            except OSError as error:
+                if error.errno not in _MOOT:
+                    _log.warning("the kernel refused a notification: %s", error)

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Session`: one connection's protocol state, and the way of a request through it. No file descriptor is touched here.
+
+A transport hands in each request as it came from the kernel and gets the reply back through the ``send`` that it gave:
+``send(unique, body)`` with a body, ``send_error(unique, errno)`` without one. Both return False when the kernel no
+longer waits for the request; what the reply had established is then undone.
+
+The session keeps what the protocol makes a server keep: what INIT agreed on, how often the kernel knows each node, the
+open directories, and the asynchronous handlers in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from instar.fs import ROOT_INO, Context, Entry, FileSystem, Notifier
+from instar.transport._directories import DirectoryStream
+from instar.transport._operations import OPERATIONS, Operation
+from instar.wire import fuse as wire
+from instar.wire.fuse import InitFlags, Opcode, OpenFlags
+
+if TYPE_CHECKING:
+    from instar.transport._options import MountOptions
+
+__all__ = ["Reply", "Session"]
+
+_log = logging.getLogger("instar.fuse")
+
+#: The kernel accepts errors from -511 to -1; with another value it drops the reply and the caller waits for ever.
+_ERRNO_MAX: Final = 511
+_HEADER: Final = wire.IN_HEADER_SIZE
+_RESEND: Final = wire.FUSE_UNIQUE_RESEND
+
+#: Asked for on the first day, because INIT happens once in the life of a mount.
+WANTED: Final = (
+    InitFlags.FUSE_ASYNC_READ
+    | InitFlags.FUSE_ATOMIC_O_TRUNC
+    | InitFlags.FUSE_EXPORT_SUPPORT
+    | InitFlags.FUSE_BIG_WRITES
+    | InitFlags.FUSE_DONT_MASK
+    | InitFlags.FUSE_HAS_IOCTL_DIR
+    | InitFlags.FUSE_AUTO_INVAL_DATA
+    | InitFlags.FUSE_DO_READDIRPLUS
+    | InitFlags.FUSE_READDIRPLUS_AUTO
+    | InitFlags.FUSE_ASYNC_DIO
+    | InitFlags.FUSE_PARALLEL_DIROPS
+    | InitFlags.FUSE_HANDLE_KILLPRIV_V2
+    | InitFlags.FUSE_MAX_PAGES
+    | InitFlags.FUSE_CACHE_SYMLINKS
+    | InitFlags.FUSE_SETXATTR_EXT
+    | InitFlags.FUSE_INIT_EXT
+    | InitFlags.FUSE_CREATE_SUPP_GROUP
+    | InitFlags.FUSE_HAS_EXPIRE_ONLY
+    | InitFlags.FUSE_DIRECT_IO_ALLOW_MMAP
+    | InitFlags.FUSE_HAS_RESEND
+)
+
+
+class Reply(Protocol):
+    """Where replies go. Each returns False when the kernel has dropped the request (``ENOENT``)."""
+
+    def send(self, unique: int, body: bytes | bytearray | memoryview) -> bool:
+        """Send a success with ``body`` behind the header."""
+
+    def send_error(self, unique: int, code: int) -> bool:
+        """Send the errno ``code``, from 1 to 511."""
+
+
+class Session:
+    """One connection between a kernel and a :class:`FileSystem`.
+
+    Invariants: every count in ``known`` is positive; every task in ``tasks`` belongs to a request not yet answered.
+    """
+
+    def __init__(self, fs: FileSystem, options: MountOptions, reply: Reply, notifier: Notifier) -> None:
+        self.fs: FileSystem = fs
+        self.options = options
+        self.notifier = notifier
+        self.entry_timeout: float = fs.entry_timeout
+        self.attr_timeout: float = fs.attr_timeout
+        self.negative_timeout = fs.negative_timeout
+        self.own_readdirplus = fs.implements("readdirplus")
+        self.own_create = fs.implements("create") or not fs.implements("mknod")
+        self.async_lookup = asyncio.iscoroutinefunction(fs.lookup)
+        self.own_locks = fs.implements("getlk") and fs.implements("setlk")
+        asks_flush = self.own_locks or fs.implements("flush")
+        self.extra_open_flags = 0 if asks_flush else OpenFlags.FOPEN_NOFLUSH.value
+        self.agreed: wire.InitOut | None = None
+        #: How often the kernel knows each node besides the root (``nlookup`` in the kernel).
+        self.known: dict[int, int] = {}
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.requests = 0
+        self.errors = 0
+        self.exceptions = 0
+        self.ended = False
+        self._reply = reply
+        self._directories: dict[int, DirectoryStream] = {}
+        self._next_directory = 1
+        self._context = Context()
+        self._reported: set[tuple[str, str]] = set()
+        self._decoders = wire.DECODERS
+        self._background: set[asyncio.Future[Any]] = set()
+
+    # ---------------------------------------------------------------- requests
+
+    def handle(self, buffer: memoryview, length: int) -> Awaitable[None] | None:
+        """Serve one request of ``length`` bytes. Returns an awaitable that finishes it where the handler is ``async``.
+
+        While the awaitable is not done, ``buffer`` must stay as it is.
+        """
+        self.requests += 1
+        length_field, opcode, unique, nodeid, uid, gid, pid, extensions, _ = wire.IN_HEADER.unpack_from(buffer)
+        operation = OPERATIONS.get(opcode)
+        if operation is None:
+            self._handle_special(opcode, unique, buffer, length)
+            return None
+        ctx = self._context
+        try:
+            if length_field != length:
+                raise wire.ProtocolError(f"a request of {length} bytes says that it has {length_field}")
+            end = length
+            if extensions:
+                end -= extensions * 8
+                ctx = Context(uid, gid, pid, 0, wire.decode_extensions(buffer, end, length).groups)
+            elif uid != ctx.uid or gid != ctx.gid or pid != ctx.pid:
+                ctx = self._context = Context(uid, gid, pid)
+            message = self._decoders[opcode](buffer, _HEADER, end)
+            result = operation.call(self, ctx, nodeid, message)
+            if hasattr(result, "__await__"):
+                return self._finish_later(operation, ctx, unique, nodeid, message, result)
+            body = operation.encode(self, nodeid, message, result)
+        except Exception as error:  # the one place where a plain handler's exception becomes an errno
+            self._refuse(operation, unique, error)
+            return None
+        if not self._reply.send(unique, body) and operation.undo is not None:
+            operation.undo(self, ctx, nodeid, message, result)
+        return None
+
+    async def _finish_later(
+        self,
+        operation: Operation,
+        ctx: Context,
+        unique: int,
+        nodeid: int,
+        message: Any,
+        awaitable: Awaitable[Any],
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks[unique & ~_RESEND] = task
+        try:
+            result = await awaitable
+            body = operation.encode(self, nodeid, message, result)
+        except asyncio.CancelledError:
+            self._fail(unique, errno.EINTR)
+            return
+        except Exception as error:  # and the one for asynchronous handlers
+            self._refuse(operation, unique, error)
+            return
+        finally:
+            del self.tasks[unique & ~_RESEND]
+        if not self._reply.send(unique, body) and operation.undo is not None:
+            operation.undo(self, ctx, nodeid, message, result)
+
+    def _handle_special(self, opcode: int, unique: int, buffer: memoryview, length: int) -> None:
+        """The requests that are about the connection itself, and those that this version does not know."""
+        try:
+            decode = self._decoders.get(opcode)
+            message = None if decode is None else decode(buffer, _HEADER, length)
+        except wire.ProtocolError as error:
+            _log.error("%s: %s", _opcode_name(opcode), error)
+            if opcode == Opcode.FUSE_INIT:
+                self._fail(unique, errno.EPROTO)
+            return
+        match message:
+            case wire.Forget():
+                self.forget(wire.IN_HEADER.unpack_from(buffer)[3], message.nlookup)
+            case wire.BatchForget():
+                for nodeid, nlookup in message.items:
+                    self.forget(nodeid, nlookup)
+            case wire.Interrupt():
+                self._interrupt(message.unique)
+            case wire.Init():
+                self._init(unique, message)
+            case wire.Destroy():
+                self.ended = True
+                self._reply.send(unique, b"")
+            case wire.NotifyReply():
+                pass
+            case _:
+                # Not ENOSYS: the kernel would remember it for the life of the mount, and a later version may serve it.
+                self._fail(unique, errno.EOPNOTSUPP)
+
+    def _init(self, unique: int, message: wire.Init) -> None:
+        wanted = WANTED
+        fs = self.fs
+        if self.own_locks:
+            wanted |= InitFlags.FUSE_POSIX_LOCKS | InitFlags.FUSE_FLOCK_LOCKS
+        if self.options.default_permissions and fs.implements("getxattr"):
+            wanted |= InitFlags.FUSE_POSIX_ACL
+        if not self.options.exportable:
+            wanted &= ~InitFlags.FUSE_EXPORT_SUPPORT
+        self.agreed = wire.negotiate(message, wanted, max_write=self.options.max_write)
+        self._decoders = wire.decoders(self.agreed)
+        self._reply.send(unique, wire.encode_init(self.agreed))
+
+    def _interrupt(self, unique: int) -> None:
+        task = self.tasks.get(unique & ~_RESEND)
+        if task is not None:
+            task.cancel()
+
+    # ----------------------------------------------------------------- failures
+
+    def _fail(self, unique: int, code: int) -> None:
+        self.errors += 1
+        self._reply.send_error(unique, code)
+
+    def _refuse(self, operation: Operation, unique: int, error: Exception) -> None:
+        """Answer with an exception's errno. ENOENT of a lookup becomes a cached negative entry where that is wanted."""
+        if isinstance(error, OSError) and error.errno is not None and 0 < error.errno <= _ERRNO_MAX:
+            code = error.errno
+            if code == errno.ENOENT and self.negative_timeout > 0 and operation.name == "lookup":
+                self._reply.send(unique, wire.encode_negative_entry(self.negative_timeout))
+                return
+            if code == errno.ENOSYS:  # would be remembered for the life of the mount
+                code = errno.EOPNOTSUPP
+            self._fail(unique, code)
+            return
+        self.exceptions += 1
+        self._report(operation.name, error)
+        self._fail(unique, errno.ENOMEM if isinstance(error, MemoryError) else errno.EIO)
+
+    def _report(self, name: str, error: BaseException) -> None:
+        """Log an exception with its traceback, once for each place that it comes from."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        key = (name, f"{type(error).__name__} {where}")
+        if key not in self._reported:
+            self._reported.add(key)
+            _log.error(
+                "%s.%s failed, the caller gets EIO (said once for each place): %s: %s",
+                type(self.fs).__name__, name, type(error).__name__, error, exc_info=error,
+            )  # fmt: skip
+
+    # -------------------------------------------------------------- the kernel's knowledge
+
+    def timeouts(self, entry: Entry) -> tuple[float, float]:
+        """An entry's own timeouts, or else the file system's, in seconds."""
+        return (
+            self.entry_timeout if entry.entry_timeout is None else entry.entry_timeout,
+            self.attr_timeout if entry.attr_timeout is None else entry.attr_timeout,
+        )
+
+    def remember(self, ino: int) -> None:
+        """The kernel is told of ``ino`` once more."""
+        known = self.known
+        known[ino] = known.get(ino, 0) + 1
+
+    def forget(self, ino: int, count: int) -> None:
+        """The kernel drops ``count`` of its references; with the last, the file system is told."""
+        left = self.known.get(ino, 0) - count
+        if left > 0:
+            self.known[ino] = left
+            return
+        self.known.pop(ino, None)
+        if ino == ROOT_INO:
+            return
+        try:
+            self.fs.forget(ino)
+        except Exception as error:  # forget has no reply; a broken one must not end the mount
+            self.exceptions += 1
+            self._report("forget", error)
+
+    # ------------------------------------------------------------- directories
+
+    def add_directory(self, fh: int) -> int:
+        """Register an open directory; returns the handle that the kernel gets."""
+        number = self._next_directory
+        self._next_directory = number + 1
+        self._directories[number] = DirectoryStream(fh)
+        return number
+
+    def directory(self, number: int) -> DirectoryStream:
+        """The open directory under the kernel's handle ``number``. Raises ``EBADF``."""
+        stream = self._directories.get(number)
+        if stream is None:
+            raise OSError(errno.EBADF, "not an open directory")
+        return stream
+
+    def drop_directory(self, number: int) -> DirectoryStream:
+        """Close it."""
+        stream = self.directory(number)
+        del self._directories[number]
+        return stream
+
+    def drop_newest_directory(self) -> None:
+        """Take back the last :meth:`add_directory`."""
+        del self._directories[self._next_directory - 1]
+
+    # -------------------------------------------------------------- background
+
+    #: Set by the transport: runs an awaitable that no caller waits for.
+    spawn: Callable[[Awaitable[Any]], None] | None = None
+
+    def background(self, result: object) -> None:
+        """Let what a handler returned finish on its own, if it is an awaitable."""
+        if isinstance(result, Awaitable) and self.spawn is not None:
+            self.spawn(result)
+
+
+def _opcode_name(opcode: int) -> str:
+    try:
+        return Opcode(opcode).name
+    except ValueError:
+        return f"opcode {opcode}"
