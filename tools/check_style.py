@@ -178,7 +178,10 @@ def _check_documented(
                 decorator.attr if isinstance(decorator, ast.Attribute) else getattr(decorator, "id", "")
                 for decorator in inner.decorator_list
             }
-            if not decorators & REPEATS and not _overrides(node, inner):
+            declares = (
+                "property" in decorators and ast.unparse(inner.body[-1]) == "..."
+            )  # an attribute of a protocol
+            if not declares and not decorators & REPEATS and not _overrides(node, inner):
                 yield from _check_documented(source, inner, f"{name}.")
 
 
@@ -252,7 +255,9 @@ def _check_handlers(source: Source, exceptions: Exceptions) -> Iterator[Finding]
             )
             yield Finding(source.path, line, message)
         elif place in seen:
-            yield Finding(source.path, line, f"a second handler that catches everything in {place}; one is declared")
+            yield Finding(
+                source.path, line, f"a second handler that catches everything in {place}; one is declared"
+            )
         seen.add(place)
 
 

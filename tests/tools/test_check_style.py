@@ -50,7 +50,7 @@ def test_the_spdx_line_may_follow_the_interpreter_and_an_empty_file_needs_none(h
             "5: A.go is public and has no docstring",
         ),
         (
-            "__all__ = ['A']\nclass A(enum.IntEnum):\n    '''Is.'''\n    @property\n    def go(self): ...",
+            "__all__ = ['A']\nclass A(enum.IntEnum):\n    '''Is.'''\n    @property\n    def go(self): return 1",
             "6: A.go is public and has no docstring",
         ),
     ],
@@ -72,6 +72,7 @@ def test_a_public_name_that_is_not_listed_or_not_documented_is_a_finding(code, s
         "try:\n    import fast\nexcept ImportError:\n    fast = None\n__all__ = ['fast']",
         "__all__ = ['A']\nclass A(Base):\n    '''Is.'''\n    def go(self): ...",
         "__all__ = ['A']\nclass A:\n    '''Is.'''\n    def _go(self): ...\n    @override\n    def went(self): ...",
+        "__all__ = ['A']\nclass A(Protocol):\n    '''Has.'''\n    @property\n    def size(self) -> int: ...",
         "__all__ = ['A', 'B', 'c', 'd']\n(A, B), c = x\nif c:\n    d = 1\nelse:\n    d = 2",
     ],
 )
