@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instar.fs._seqfile import SeqFile
+from instar.fs import SeqFile
 
 
 def read(reader, offset, size):

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from instar.fs._entries import Dir, File, Symlink, TreeValue
 from instar.fs._filesystem import FileSystem, MaybeAwaitable, ReadBuffer
 from instar.fs._notify import Notifier
+from instar.fs._seqfile import SeqFile, SeqReader
+from instar.fs._tree import Tree
 from instar.fs._types import (
     ROOT_INO,
     Attr,
@@ -30,9 +33,11 @@ __all__ = [
     "ROOT_INO",
     "Attr",
     "Context",
+    "Dir",
     "DirEntry",
     "Entry",
     "FallocateFlags",
+    "File",
     "FileLock",
     "FileSystem",
     "Ioctl",
@@ -44,8 +49,13 @@ __all__ = [
     "PollHandle",
     "ReadBuffer",
     "RenameFlags",
+    "SeqFile",
+    "SeqReader",
     "SetAttr",
     "StatFs",
+    "Symlink",
+    "Tree",
+    "TreeValue",
     "WriteFlags",
     "XattrFlags",
     "now_ns",
