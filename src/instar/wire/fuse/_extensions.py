@@ -24,7 +24,14 @@ from instar.wire.fuse._errors import EncodeError, ProtocolError
 from instar.wire.fuse._names import decode_text, encode_text, find_nul
 from instar.wire.fuse._structs_common import FuseExtHeader, FuseSecctx, FuseSuppGroups
 
-__all__ = ["NO_EXTENSIONS", "Extensions", "SecurityContext", "decode_extensions", "encode_extensions"]
+__all__ = [
+    "NO_EXTENSIONS",
+    "Extensions",
+    "SecurityContext",
+    "decode_extensions",
+    "decode_groups",
+    "encode_extensions",
+]
 
 _EXT_HEADER: Final = FuseExtHeader.CODEC
 _SECCTX: Final = FuseSecctx.CODEC
@@ -93,7 +100,9 @@ def _decode_secctx(buf: memoryview, start: int, end: int, count: int) -> tuple[S
     found = []
     for _ in range(count):
         if end - start < _SECCTX.size:
-            raise ProtocolError(f"extensions: {count} security contexts are announced, {len(found)} are there")
+            raise ProtocolError(
+                f"extensions: {count} security contexts are announced, {len(found)} are there"
+            )
         size, _pad = _SECCTX.unpack_from(buf, start)
         after_name = find_nul("security context", buf, start + _SECCTX.size, end)
         if size > end - after_name:
@@ -112,7 +121,9 @@ def _decode_groups(buf: memoryview, start: int, end: int) -> tuple[int, ...]:
     (count,) = _U32.unpack_from(buf, start)
     start += _GROUPS_HEAD
     if count > (end - start) // _U32.size:
-        raise ProtocolError(f"extensions: {count} groups are announced, {end - start} bytes are left for them")
+        raise ProtocolError(
+            f"extensions: {count} groups are announced, {end - start} bytes are left for them"
+        )
     return struct.unpack_from(f"={count}I", buf, start)
 
 
@@ -125,10 +136,16 @@ def encode_extensions(extensions: Extensions) -> bytes:
     out = b""
     if extensions.secctx is not None:
         if len(extensions.secctx) > _MAX_NR_SECCTX:
-            raise EncodeError(f"extensions: at most {_MAX_NR_SECCTX} security contexts fit, not {len(extensions.secctx)}")
+            raise EncodeError(
+                f"extensions: at most {_MAX_NR_SECCTX} security contexts fit, not {len(extensions.secctx)}"
+            )
         body = b""
         for context in extensions.secctx:
-            one = _SECCTX.pack(len(context.value), 0) + encode_text("security context", context.name) + context.value
+            one = (
+                _SECCTX.pack(len(context.value), 0)
+                + encode_text("security context", context.name)
+                + context.value
+            )
             body += one.ljust(_align(len(one)), b"\0")
         out += _EXT_HEADER.pack(_EXT_HEADER.size + len(body), len(extensions.secctx)) + body
     if extensions.groups:
@@ -141,3 +158,12 @@ def encode_extensions(extensions: Extensions) -> bytes:
     if len(out) > _EXTLEN_LIMIT * _EXTLEN_UNIT:
         raise EncodeError(f"extensions: {len(out)} bytes are more than a request can carry")
     return out
+
+
+def decode_groups(buf: memoryview) -> tuple[int, ...]:
+    """The supplementary groups among the extensions that fill ``buf``.
+
+    Raises:
+        ProtocolError: as :func:`decode_extensions`.
+    """
+    return decode_extensions(buf, 0, len(buf)).groups

@@ -390,7 +390,7 @@ class CopyFileRange(Request, frozen=True, gc=False):
     nodeid_out: int
     fh_out: int
     off_out: int
-    len: int
+    length: int
     flags: int = 0
 
 
@@ -427,17 +427,17 @@ class Poll(Request, frozen=True, gc=False):
 
 
 class SetupMapping(Request, frozen=True, gc=False):
-    """Map ``len`` bytes of the file at ``foffset`` into the DAX window at ``moffset`` (virtiofs)."""
+    """Map ``length`` bytes of the file at ``foffset`` into the DAX window at ``moffset`` (virtiofs)."""
 
     fh: int
     foffset: int
-    len: int
+    length: int
     flags: int
     moffset: int
 
 
 class RemoveMapping(Request, frozen=True, gc=False):
-    """Unmap ranges of the DAX window: pairs of ``moffset`` and ``len`` (virtiofs)."""
+    """Unmap ranges of the DAX window: pairs of ``moffset`` and length (virtiofs)."""
 
     items: tuple[tuple[int, int], ...]
 

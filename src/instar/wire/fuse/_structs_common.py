@@ -10,7 +10,7 @@ Source: ``include/uapi/linux/fuse.h`` of Linux 6.18, protocol 7.45.
 
 from __future__ import annotations
 
-from instar.layout import Struct, array, char, s32, s64, trailing, u16, u32, u64, u8
+from instar.layout import Struct, array, char, s32, s64, trailing, u8, u16, u32, u64
 from instar.wire.fuse._constants import FUSE_URING_IN_OUT_HEADER_SZ, FUSE_URING_OP_IN_OUT_SZ
 
 __all__ = [
