@@ -97,7 +97,7 @@ def decode_extensions(buf: memoryview, start: int, end: int) -> Extensions:
 
 
 def _decode_secctx(buf: memoryview, start: int, end: int, count: int) -> tuple[SecurityContext, ...]:
-    found = []
+    found: list[SecurityContext] = []
     for _ in range(count):
         if end - start < _SECCTX.size:
             raise ProtocolError(
