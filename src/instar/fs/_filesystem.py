@@ -80,6 +80,8 @@ class FileSystem:
     attr_timeout: float = 1.0
     negative_timeout: float = 0.0
     fsname: str | None = None
+    #: The longest name in bytes; a longer one is refused with ``ENAMETOOLONG`` before the file system is asked.
+    name_max: int = 255
 
     #: Set by the transport before :meth:`init`: sends invalidations to the kernel.
     notify: Notifier | None = None

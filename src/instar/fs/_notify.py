@@ -29,5 +29,8 @@ class Notifier(Protocol):
     def store(self, ino: int, offset: int, data: bytes) -> None:
         """Put ``data`` into the page cache of ``ino``."""
 
+    async def write_back(self, ino: int) -> None:
+        """Have the kernel write what programs changed in memory maps of ``ino``, and drop the file's cached pages."""
+
     def poll(self, kh: int) -> None:
         """Wake the caller that waits in ``poll(2)`` under the kernel's number ``kh``."""

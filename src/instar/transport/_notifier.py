@@ -8,14 +8,19 @@ loop only queues, and this thread writes and may wait.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import logging
 import os
 import queue
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from instar.wire import fuse as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["DeviceNotifier"]
 
@@ -29,7 +34,7 @@ class DeviceNotifier:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[bytes, Callable[[], object] | None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def inval_inode(self, ino: int, offset: int = 0, length: int = 0) -> None:
@@ -49,6 +54,18 @@ class DeviceNotifier:
         """See :meth:`instar.fs.Notifier.store`."""
         self._send(wire.notify_store(ino, offset, data))
 
+    async def write_back(self, ino: int) -> None:
+        """See :meth:`instar.fs.Notifier.write_back`."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def finish() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        self._send(wire.notify_inval_inode(ino, 0, 0), lambda: loop.call_soon_threadsafe(finish))
+        await done
+
     def poll(self, kh: int) -> None:
         """See :meth:`instar.fs.Notifier.poll`."""
         self._send(wire.notify_poll(kh))
@@ -58,16 +75,20 @@ class DeviceNotifier:
         if self._thread is not None:
             self._queue.put(None)
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, message: bytes, then: Callable[[], object] | None = None) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="instar-notify", daemon=True)
             self._thread.start()
-        self._queue.put(message)
+        self._queue.put((message, then))
 
     def _run(self) -> None:
-        while (message := self._queue.get()) is not None:
+        while (item := self._queue.get()) is not None:
+            message, then = item
             try:
                 os.write(self._fd, message)
             except OSError as error:
                 if error.errno not in _MOOT:
                     _log.warning("the kernel refused a notification: %s", error)
+            if then is not None:
+                with contextlib.suppress(RuntimeError):  # the event loop has ended, and nobody waits
+                    then()

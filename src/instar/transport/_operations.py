@@ -49,6 +49,7 @@ Encode = Callable[["Session", int, Message, Result], "bytes | memoryview | bytea
 Undo = Callable[["Session", Context, int, Message, Result], None]
 
 _WRITE_FLAGS: Final = tuple(WriteFlags(value) for value in range(8))
+_SURELY_SHORT: Final = 63  # characters: at most four bytes each
 _LOCK_TYPES: Final = {0: LockType.RDLCK, 1: LockType.WRLCK, 2: LockType.UNLCK}
 
 
@@ -118,10 +119,13 @@ def _open_flags(session: Session, opened: Open) -> int:
 
 
 def _open(session: Session, nodeid: int, message: Message, result: Open) -> bytes:
-    return wire.encode_open(result.fh, _open_flags(session, result), 0)
+    body = wire.encode_open(result.fh, _open_flags(session, result), 0)
+    session.opened(nodeid, message.flags)
+    return body
 
 
 def _undo_open(session: Session, ctx: Context, nodeid: int, message: Message, result: Open) -> None:
+    session.closed(nodeid, message.flags)
     session.background(session.fs.release(ctx, nodeid, result.fh, message.flags))
 
 
@@ -134,12 +138,14 @@ def _created(session: Session, nodeid: int, message: Message, result: tuple[Entr
         entry.ino, entry.generation, entry_timeout, attr_timeout, entry.attr, opened.fh, _open_flags(session, opened), 0
     )
     session.remember(entry.ino)
+    session.opened(entry.ino, message.flags)
     return body
 
 
 def _undo_created(
     session: Session, ctx: Context, nodeid: int, message: Message, result: tuple[Entry, Open]
 ) -> None:
+    session.closed(result[0].ino, message.flags)
     session.background(session.fs.release(ctx, result[0].ino, result[1].fh, message.flags))
     session.forget(result[0].ino, 1)
 
@@ -194,6 +200,14 @@ def _then(result: Result, use: Callable[[Result], Result]) -> Result:
 
 def _creator(session: Session, ctx: Context, umask: int) -> Context:
     return Context(ctx.uid, ctx.gid, ctx.pid, umask, ctx.groups)
+
+
+def _lookup(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
+    """Look up. The kernel looks a name up before it makes it, so this is the one place that has to know its limit."""
+    name: str = message.name
+    if len(name) > _SURELY_SHORT and len(os.fsencode(name)) > session.fs.name_max:
+        raise _fail(errno.ENAMETOOLONG)
+    return session.fs.lookup(ctx, nodeid, name)
 
 
 def _getattr(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
@@ -324,6 +338,14 @@ def _setlk(session: Session, ctx: Context, nodeid: int, message: Message, *, wai
     return session.fs.setlk(ctx, nodeid, message.fh, message.owner, _lock(message), wait=wait, flock=flock)
 
 
+def _listxattr(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
+    """List names; those of ``trusted.`` are for the superuser alone, which the kernel leaves to the file system (xattr(7))."""
+    result = session.fs.listxattr(ctx, nodeid)
+    if ctx.uid == 0:
+        return result
+    return _then(result, lambda names: [name for name in names if not name.startswith("trusted.")])
+
+
 def _unlock(session: Session, ctx: Context, nodeid: int, fh: int, owner: int, *, flock: bool) -> Result:
     """Drop what a closing owner holds. The kernel leaves that to the server, and the server's author should not have to."""
     return session.fs.setlk(ctx, nodeid, fh, owner, FileLock(LockType.UNLCK), wait=False, flock=flock)
@@ -337,12 +359,32 @@ def _flush(session: Session, ctx: Context, nodeid: int, message: Message) -> Res
 
 
 def _release(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
+    session.closed(nodeid, message.flags)
+
     def release(_: object = None) -> Result:
         return session.fs.release(ctx, nodeid, message.fh, message.flags)
 
     if not session.own_locks or not message.release_flags & wire.ReleaseFlags.FUSE_RELEASE_FLOCK_UNLOCK.value:
         return release()
     return _then(_unlock(session, ctx, nodeid, message.fh, message.lock_owner, flock=True), release)
+
+
+def _lseek(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
+    """Find data or a hole.
+
+    The kernel asks without writing dirty pages of memory maps first, so the file system would call a hole what a program
+    has filled, and a copying program would lose it. Where such a map may exist the pages are fetched first.
+    """
+    fs = session.fs
+    if nodeid not in session.mappable or not fs.implements("lseek"):
+        return fs.lseek(ctx, nodeid, message.fh, message.offset, message.whence)
+
+    async def with_dirty_pages() -> int:
+        await session.notifier.write_back(nodeid)
+        result = fs.lseek(ctx, nodeid, message.fh, message.offset, message.whence)
+        return result if isinstance(result, int) else await result
+
+    return with_dirty_pages()
 
 
 def _ioctl(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
@@ -396,9 +438,7 @@ _OP = Opcode
 
 #: Every opcode that gets a reply. INIT, DESTROY, FORGET, BATCH_FORGET, INTERRUPT and NOTIFY_REPLY are the session's own.
 OPERATIONS: Final[dict[int, Operation]] = {
-    _OP.FUSE_LOOKUP: Operation(
-        "lookup", lambda s, c, n, m: s.fs.lookup(c, n, m.name), _entry, _undo_entry
-    ),
+    _OP.FUSE_LOOKUP: Operation("lookup", _lookup, _entry, _undo_entry),
     _OP.FUSE_GETATTR: Operation("getattr", _getattr, _attr),
     _OP.FUSE_STATX: Operation(
         "getattr", _getattr, lambda s, n, m, r: wire.encode_statx(s.attr_timeout, r)
@@ -448,7 +488,7 @@ OPERATIONS: Final[dict[int, Operation]] = {
         _nothing,
     ),
     _OP.FUSE_GETXATTR: Operation("getxattr", lambda s, c, n, m: s.fs.getxattr(c, n, m.name), _xattr),
-    _OP.FUSE_LISTXATTR: Operation("listxattr", lambda s, c, n, m: s.fs.listxattr(c, n), _xattr_names),
+    _OP.FUSE_LISTXATTR: Operation("listxattr", _listxattr, _xattr_names),
     _OP.FUSE_REMOVEXATTR: Operation("removexattr", lambda s, c, n, m: s.fs.removexattr(c, n, m.name), _nothing),
     _OP.FUSE_OPENDIR: Operation("opendir", _opendir, _opened_dir, _undo_opendir),
     _OP.FUSE_READDIR: Operation("readdir", _readdir, _listing),
@@ -475,7 +515,7 @@ OPERATIONS: Final[dict[int, Operation]] = {
     ),
     _OP.FUSE_LSEEK: Operation(
         "lseek",
-        lambda s, c, n, m: s.fs.lseek(c, n, m.fh, m.offset, m.whence),
+        _lseek,
         lambda s, n, m, r: wire.encode_lseek(r),
     ),
     _OP.FUSE_COPY_FILE_RANGE: Operation("copy_file_range", _copy, _copied),

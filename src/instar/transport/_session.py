@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -92,6 +93,8 @@ class Session:
         self.agreed: wire.InitOut | None = None
         #: How often the kernel knows each node besides the root (``nlookup`` in the kernel).
         self.known: dict[int, int] = {}
+        #: How many open files could have a writable shared memory map, by node.
+        self.mappable: dict[int, int] = {}
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.requests = 0
         self.errors = 0
@@ -276,6 +279,22 @@ class Session:
         except Exception as error:  # forget has no reply; a broken one must not end the mount
             self.exceptions += 1
             self._report("forget", error)
+
+    # -------------------------------------------------------------- open files
+
+    def opened(self, ino: int, flags: int) -> None:
+        """A file was opened; only those that can be read and written can be mapped for writing (``mmap(2)``)."""
+        if flags & os.O_ACCMODE == os.O_RDWR:
+            self.mappable[ino] = self.mappable.get(ino, 0) + 1
+
+    def closed(self, ino: int, flags: int) -> None:
+        """It was closed for the last time, memory maps included."""
+        if flags & os.O_ACCMODE == os.O_RDWR:
+            left = self.mappable.get(ino, 0) - 1
+            if left > 0:
+                self.mappable[ino] = left
+            else:
+                self.mappable.pop(ino, None)
 
     # ------------------------------------------------------------- directories
 

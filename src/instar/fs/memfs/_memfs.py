@@ -499,7 +499,6 @@ class MemFS(FileSystem):
             node.size = end
         node.blocks = len(data) * (PAGE_SIZE // 512)
         node.mtime = node.ctime = now_ns()
-        self._kill_suidgid(node)
 
     @staticmethod
     def _shift(node: Inode, data: Pages, mode: FallocateFlags, offset: int, length: int) -> None:
@@ -528,7 +527,7 @@ class MemFS(FileSystem):
         if length <= 0:
             return 0
         length = min(length, 1 << 20)  # a short copy is allowed, and keeps other callers waiting no longer
-        return self.write(ctx, newino, newfh, newoffset, memoryview(pages.read(offset, length)), WriteFlags.KILL_SUIDGID)
+        return self.write(ctx, newino, newfh, newoffset, memoryview(pages.read(offset, length)), WriteFlags.NONE)
 
     # ----------------------------------------------------------- directories
 
