@@ -187,7 +187,7 @@ def trailing(elem: object, /) -> Any:
     return Spec(Trailing(_element(elem, "trailing")))
 
 
-def bits(base: object, width: int, /, *, default: int = 0) -> Any:
+def bits(base: object, width: int, /, *, default: Any = MISSING) -> Any:
     """Declare a bit-field.
 
     `mode: int = bits(u32, 3)` is C's `unsigned int mode : 3`. An unnamed one (`unsigned int : 3`) is a field whose name starts with `_`; width 0 needs such a name
@@ -239,7 +239,8 @@ def field(ftype: object, /, *, default: object = MISSING, align: int = 1, packed
 
 def enum_scalar(cls: type[_enum.IntEnum | _enum.IntFlag]) -> Scalar:
     """The integer type that gcc gives an enum with these values."""
-    values = [int(m) for m in cls] or [0]
+    # Iterating a flag skips what is not one bit.
+    values = [int(m) for m in cls.__members__.values()] or [0]
     for candidate in (u32, s32, u64, s64):
         scalar = get_args(candidate)[1]
         low, high = int_bounds(scalar.size * 8, signed=scalar.kind is Kind.SIGNED)
