@@ -5,7 +5,7 @@
 // every worker waits at a barrier before each phase, the rate is all that the workers did by the time from the first
 // start to the last end.
 //
-// client --dir DIR --phases create,stat,... [--ops N] [--mib N] [--threads N] [--processes N] [--cpu N] [--list]
+// client --dir DIR --phases create,stat,... [--ops N] [--mib N] [--threads N] [--processes N] [--cpu N] [--step] [--list]
 
 #define _GNU_SOURCE
 #include "client.h"
@@ -42,6 +42,7 @@ struct shared {
 static const char *root;
 static long ops = 2000, mib = 64;
 static int threads = 1, processes = 1, cpu = -1;
+static bool step; // stop before and after each phase until a line comes on stdin
 static const struct phase *plan[MAX_PHASES];
 static int phases;
 static struct shared *shared;
@@ -116,6 +117,16 @@ static void report(int p)
     free(all);
 }
 
+// With --step: say on stderr where we are, and wait for whoever watches to write a line.
+static void pause_for(const char *where, const char *phase)
+{
+    if (!step)
+        return;
+    fprintf(stderr, "@ %s %s\n", where, phase);
+    for (int c = getchar(); c != '\n' && c != EOF;)
+        c = getchar();
+}
+
 static void *work(void *argument)
 {
     struct worker w = {.index = (int)(intptr_t)argument, .ops = ops, .mib = mib, .fd = -1};
@@ -143,10 +154,12 @@ static void *work(void *argument)
         long status = plan[p]->prepare ? plan[p]->prepare(&w) : 0;
         pthread_barrier_wait(&shared->barrier);
         if (status >= 0) {
+            pause_for("before", plan[p]->name);
             r->start = now_ns();
             lap_start(&w);
             status = plan[p]->run(&w);
             r->end = now_ns();
+            pause_for("after", plan[p]->name);
         }
         r->done = status;
         r->latencies = w.latencies;
@@ -206,6 +219,7 @@ int main(int argc, char **argv)
         {"ops", required_argument, NULL, 'n'},       {"mib", required_argument, NULL, 'm'},
         {"threads", required_argument, NULL, 't'},   {"cpu", required_argument, NULL, 'c'},
         {"processes", required_argument, NULL, 'P'}, {"list", no_argument, NULL, 'l'},
+        {"step", no_argument, NULL, 's'},
         {NULL, 0, NULL, 0},
     };
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -217,13 +231,15 @@ int main(int argc, char **argv)
         case 't': threads = atoi(optarg); break;
         case 'P': processes = atoi(optarg); break;
         case 'c': cpu = atoi(optarg); break;
+        case 's': step = true; break;
         case 'l': list_phases(); return 0;
         default: return 2;
         }
     }
     int workers = threads * processes;
-    if (!root || !phases || ops < 1 || mib < 1 || threads < 1 || processes < 1 || workers > MAX_WORKERS) {
-        fprintf(stderr, "client: --dir and --phases are needed; numbers are positive, at most %d workers\n", MAX_WORKERS);
+    if (!root || !phases || ops < 1 || mib < 1 || threads < 1 || processes < 1 || workers > MAX_WORKERS ||
+        (step && workers > 1)) {
+        fprintf(stderr, "client: --dir and --phases are needed; numbers are positive, at most %d workers, one with --step\n", MAX_WORKERS);
         return 2;
     }
     if (cpu >= 0) {

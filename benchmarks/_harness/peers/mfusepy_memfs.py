@@ -291,20 +291,6 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         return list(self._node(path).xattrs)
 
 
-class Timeouts:
-    """A mixin that sets libfuse's timeouts where libfuse 3 wants them; mfusepy's own keywords do not reach there."""
-
-    timeout: float | None = None
-
-    def init_with_config(self, conn_info: Any, config_3: Any) -> None:
-        """Called once by mfusepy when the kernel connects; ``config_3`` is libfuse's struct fuse_config."""
-        if config_3 is None or self.timeout is None:
-            return
-        config_3.entry_timeout = self.timeout
-        config_3.attr_timeout = self.timeout
-        config_3.negative_timeout = 0.0
-
-
 def parser() -> argparse.ArgumentParser:
     """The options that all of the mfusepy peers share."""
     options = argparse.ArgumentParser()
@@ -313,8 +299,9 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def serve(operations: mfusepy.Operations, mountpoint: str, fsname: str) -> None:
-    """Mount, and serve until the mount goes away."""
+def serve(operations: mfusepy.Operations, mountpoint: str, fsname: str, timeout: float | None) -> None:
+    """Mount, and serve until the mount goes away; ``timeout`` in seconds, or None for libfuse's own."""
+    timeouts = {} if timeout is None else {"entry_timeout": timeout, "attr_timeout": timeout}
     mfusepy.FUSE(
         operations,
         mountpoint,
@@ -322,15 +309,10 @@ def serve(operations: mfusepy.Operations, mountpoint: str, fsname: str) -> None:
         allow_other=True,
         default_permissions=True,
         fsname=fsname,
+        **timeouts,
     )
-
-
-class TimedMemFS(Timeouts, MemFS):
-    """MemFS with the timeouts of the command line."""
 
 
 if __name__ == "__main__":
     arguments = parser().parse_args()
-    served = TimedMemFS()
-    served.timeout = arguments.timeout
-    serve(served, arguments.mountpoint, "mfusepy_memfs")
+    serve(MemFS(), arguments.mountpoint, "mfusepy_memfs", arguments.timeout)

@@ -16,10 +16,10 @@ from typing import Any
 
 import mfusepy
 from mfusepy import FuseOSError
-from mfusepy_memfs import Timeouts, parser, serve
+from mfusepy_memfs import parser, serve
 
 
-class Mirror(Timeouts, mfusepy.Operations):  # type: ignore[misc]  # no complete types
+class Mirror(mfusepy.Operations):  # type: ignore[misc]  # no complete types
     """Shows a directory."""
 
     use_ns = True
@@ -174,6 +174,4 @@ if __name__ == "__main__":
     options = parser()
     options.add_argument("source")
     arguments = options.parse_args()
-    served = Mirror(arguments.source)
-    served.timeout = arguments.timeout
-    serve(served, arguments.mountpoint, "mfusepy_mirror")
+    serve(Mirror(arguments.source), arguments.mountpoint, "mfusepy_mirror", arguments.timeout)

@@ -11,7 +11,7 @@ from _harness.subjects._base import MOUNT_OPTIONS, FuseSubject, Setting
 
 
 class Bindfs(FuseSubject):
-    """As Debian ships it: one thread, no caching of names or attributes (it asks libfuse for timeouts of 0)."""
+    """As Debian ships it: one thread."""
 
     name = "bindfs"
     kind = "mirror"
@@ -35,8 +35,8 @@ class Bindfs(FuseSubject):
         return said.splitlines()[0] if said else "bindfs"
 
     def timeouts(self, setting: Setting) -> str:
-        """Zero in any case."""
-        return "entry 0 s, attr 0 s" if setting.timeout is not None else "its default (it sets 0 s itself)"
+        """1 s is libfuse's default."""
+        return super().timeouts(setting) if setting.timeout is not None else "entry 1 s, attr 1 s"
 
 
 class BindfsThreads(Bindfs):
