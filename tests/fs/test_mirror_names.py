@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from instar.edge.syscalls import renameat2
 from instar.fs import ROOT_INO, RenameFlags, WriteFlags
 from instar.fs.mirror import MirrorError, MirrorFS
 from tests.support.mirrors import ROOT, USER, mirrored, names
@@ -205,12 +206,13 @@ def test_rename_flags_do_what_they_say(mirror):
     assert (below / "three").read_bytes() == b"2"
     fs.rename(ROOT, ROOT_INO, "three", ROOT_INO, "four", RenameFlags.WHITEOUT)
     white = os.stat(below / "three")
-    assert stat.S_ISCHR(white.st_mode) and white.st_rdev == 0
+    assert stat.S_ISCHR(white.st_mode)
+    assert white.st_rdev == 0
     refused(errno.EINVAL, fs.rename, ROOT, ROOT_INO, "two", ROOT_INO, "four", RenameFlags(3))
 
 
 def test_a_replaced_file_goes_on_under_its_number(mirror):
-    fs, below = mirror
+    fs, _below = mirror
     old, new = make(fs, "old", b"old"), make(fs, "new", b"new")
     fs.rename(ROOT, ROOT_INO, "new", ROOT_INO, "old", NONE)
     assert fs.lookup(ROOT, ROOT_INO, "old").ino == new
@@ -257,7 +259,7 @@ def test_the_parent_of_the_root_is_the_root_and_a_tree_moved_out_has_none(mirror
 
 
 def test_an_open_file_outlives_its_last_name(mirror):
-    fs, below = mirror
+    fs, _below = mirror
     entry, opened = fs.create(ROOT, ROOT_INO, "file", 0o644, os.O_RDWR)
     fs.unlink(ROOT, ROOT_INO, "file")
     assert fs.write(ROOT, entry.ino, opened.fh, 0, memoryview(b"still here"), WriteFlags.NONE) == 10
@@ -361,8 +363,6 @@ def test_a_directory_swapped_with_a_symbolic_link_never_leads_out(mirror, tmp_pa
     (below / "victim").mkdir()
     (below / "victim" / "mark").write_text("inside")
     (below / "link").symlink_to(outside)
-    from instar.edge.syscalls import RenameFlags as Flags  # noqa: PLC0415
-    from instar.edge.syscalls import renameat2  # noqa: PLC0415
 
     stop = threading.Event()
     swaps = 0
@@ -370,7 +370,7 @@ def test_a_directory_swapped_with_a_symbolic_link_never_leads_out(mirror, tmp_pa
     def swap():
         nonlocal swaps
         while not stop.is_set():
-            renameat2(below / "victim", below / "link", Flags.EXCHANGE)
+            renameat2(below / "victim", below / "link", RenameFlags.EXCHANGE)
             swaps += 1
 
     thread = threading.Thread(target=swap)
@@ -393,21 +393,20 @@ def test_a_directory_swapped_with_a_symbolic_link_never_leads_out(mirror, tmp_pa
         stop.set()
         thread.join()
     assert os.listdir(outside) == ["mark"]
-    assert min(seen.values()) > 0 and swaps > 100, (seen, swaps)
+    assert min(seen.values()) > 0, seen
+    assert swaps > 100
 
 
 def test_a_lookup_in_a_race_gives_the_attributes_of_the_node_it_names(mirror):
     """Two files are exchanged all the time: number and attributes always belong together."""
     fs, below = mirror
     sizes = {make(fs, "a", b"1"): 1, make(fs, "b", b"22"): 2}
-    from instar.edge.syscalls import RenameFlags as Flags  # noqa: PLC0415
-    from instar.edge.syscalls import renameat2  # noqa: PLC0415
 
     stop = threading.Event()
 
     def swap():
         while not stop.is_set():
-            renameat2(below / "a", below / "b", Flags.EXCHANGE)
+            renameat2(below / "a", below / "b", RenameFlags.EXCHANGE)
 
     thread = threading.Thread(target=swap)
     thread.start()

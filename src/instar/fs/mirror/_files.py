@@ -6,7 +6,8 @@ descriptor that belongs to something else.
 
 Nothing about a backing file depends on its descriptor: offsets come with each call and ``O_APPEND`` is the kernel's business.
 So when the process runs out of descriptors, those of idle files are closed and opened again at the next use
-(:meth:`FileTable.park`), as long as the file can be opened again: it has a name, or its node is pinned.
+(:meth:`FileTable.park`), as long as the
+file can be opened again by its handle, which takes a name.
 """
 
 from __future__ import annotations
@@ -158,7 +159,9 @@ class FileTable:
 
     @staticmethod
     def _can_reopen(file: OpenFile) -> bool:
-        return file.node.pinned or (bool(file.node.handle) and os.fstat(file.fd).st_nlink > 0)
+        # What is open stays usable: not even the lack of descriptors may make a read fail. So only files of nodes that need
+        # none themselves, and that have a name, are parked.
+        return not file.node.pinned and os.fstat(file.fd).st_nlink > 0
 
     def close(self) -> None:
         """Close everything; the table is empty afterwards."""
