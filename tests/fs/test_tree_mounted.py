@@ -61,7 +61,9 @@ def make_tree():
 
     def set_word(text):
         name, _, value = text.strip().partition("=")
-        if value:
+        if value.startswith("->"):
+            words[name] = Symlink(value[2:])
+        elif value:
             words[name] = f"{value}\n"
         else:
             del words[name]
@@ -265,6 +267,12 @@ def test_a_change_of_a_dict_is_seen_at_once(sh):
     assert sh("echo two=2 > set; cat words/two; ls words") == "2\none\ntwo\n"
     assert sh("echo two=22 > set; cat words/two; echo two= > set; ls words") == "22\none\n"
     assert "No such file" in sh("cat words/two", status=1)
+
+
+def test_a_link_that_points_elsewhere_is_not_remembered(sh):
+    """The kernel keeps the target of a link that it knows, whatever the timeouts say."""
+    assert sh("echo 'l=->one' > set; readlink words/l; cat words/l") == "one\n1\n"
+    assert sh("echo 'l=->../motd' > set; readlink words/l; cat words/l; echo l= > set") == "../motd\nhello\n"
 
 
 def test_an_open_file_of_bytes_shows_a_change(tree, sh):
