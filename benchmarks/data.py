@@ -40,8 +40,10 @@ DATA = Benchmark(
     quick=Load(PHASES, ops=1000, mib=16),
     notes=(
         "Medians over the rounds with quartiles; ratios are taken inside each round, then the median. One client thread.",
-        "cold: the mount's own pages of the file were dropped first; what lies below a mirror is in memory, so this is the "
-        "cost of the way through the server. warm: just read on the same open file. direct: O_DIRECT on the mount.",
+        (
+            "cold: the mount's own pages of the file were dropped first; what lies below a mirror is in memory, so this is the "
+            "cost of the way through the server. warm: just read on the same open file. direct: O_DIRECT on the mount."
+        ),
         "With attribute timeouts of 0 a warm read still asks for attributes; therefore the normal timeouts are the default here.",
     ),
     series=(("normal", "one-cpu"), ("normal", "free")),

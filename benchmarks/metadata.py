@@ -39,8 +39,10 @@ METADATA = Benchmark(
     notes=(
         "Medians over the rounds with quartiles; ratios are taken inside each round, then the median. One client thread.",
         "ext4 answers names and attributes from the kernel's cache in any case: it is the ceiling, not a rival.",
-        "`one-cpu` shows the work of each server; `free` adds the wake-ups between processors, which on a virtual "
-        "machine with sleeping processors cost more than the work.",
+        (
+            "`one-cpu` shows the work of each server; `free` adds the wake-ups between processors, which on a virtual "
+            "machine with sleeping processors cost more than the work."
+        ),
     ),
     series=(("uncached", "one-cpu"), ("uncached", "free"), ("normal", "free")),
     targets=True,

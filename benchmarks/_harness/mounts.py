@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 
@@ -106,7 +107,7 @@ class Arena:
         self.ext4 = self.path / "ext4"
         self.features = ""
 
-    def __enter__(self) -> Arena:
+    def __enter__(self) -> Self:
         image = self.path / "ext4.img"
         with image.open("wb") as file:
             file.truncate(self._gib << 30)

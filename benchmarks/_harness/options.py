@@ -64,11 +64,17 @@ def parse(benchmark: Benchmark, argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--subjects", type=_names, help=f"of: {','.join(kind.name for kind in SUBJECTS)}")
     parser.add_argument("--settings", type=_names, help=f"of: {','.join(SETTINGS)}")
     parser.add_argument("--placements", type=_names, help=f"of: {','.join(PLACEMENTS)}")
-    parser.add_argument("--ops", type=int, default=benchmark.load.ops, help="operations in a phase (%(default)s)")
-    parser.add_argument("--mib", type=int, default=benchmark.load.mib, help="size of the data file, MiB (%(default)s)")
+    parser.add_argument(
+        "--ops", type=int, default=benchmark.load.ops, help="operations in a phase (%(default)s)"
+    )
+    parser.add_argument(
+        "--mib", type=int, default=benchmark.load.mib, help="size of the data file, MiB (%(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of the client in each process")
     parser.add_argument("--processes", type=int, default=1, help="processes of the client")
-    parser.add_argument("--quick", action="store_true", help="small and short: does it work, roughly how fast")
+    parser.add_argument(
+        "--quick", action="store_true", help="small and short: does it work, roughly how fast"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the JSON here too; - for the standard output")
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory for reports (%(default)s)")
     parser.add_argument("--no-count", action="store_true", help="do not count requests")
@@ -100,7 +106,12 @@ def main(benchmark: Benchmark, argv: list[str] | None = None) -> int:
     console = Console(stderr=chosen.json == "-")
     phases = tuple(phase for phase in benchmark.phases if not chosen.only or phase in chosen.only)
     load = replace(
-        benchmark.load, phases=phases, ops=chosen.ops, mib=chosen.mib, threads=chosen.threads, processes=chosen.processes
+        benchmark.load,
+        phases=phases,
+        ops=chosen.ops,
+        mib=chosen.mib,
+        threads=chosen.threads,
+        processes=chosen.processes,
     )
     if chosen.quick:
         load = replace(load, ops=min(load.ops, benchmark.quick.ops), mib=min(load.mib, benchmark.quick.mib))
@@ -155,7 +166,9 @@ def _run(
 
 
 def _sizes(load: Load) -> dict[str, str]:
-    workers = f", {load.processes} processes of {load.threads} threads" if load.processes * load.threads > 1 else ""
+    workers = (
+        f", {load.processes} processes of {load.threads} threads" if load.processes * load.threads > 1 else ""
+    )
     return {"sizes": f"{load.ops} operations in a phase, data file {load.mib} MiB{workers}"}
 
 
@@ -178,6 +191,8 @@ def _count(
         if setting.timeout == 0 and benchmark.must_reach in load.phases:
             cheats = tables.unreached(counts, benchmark.must_reach)
             if cheats:
-                console.print(f"[red]{benchmark.must_reach} does not reach the server each time: {', '.join(cheats)}")
+                console.print(
+                    f"[red]{benchmark.must_reach} does not reach the server each time: {', '.join(cheats)}"
+                )
             else:
                 console.print(f"[green]each {benchmark.must_reach} reaches each server, says the kernel")

@@ -72,7 +72,7 @@ def draw(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(fontsize=8, ncols=len(subjects), frameon=False, loc="upper left", bbox_to_anchor=(0, -0.16))
-    figure.text(0.005, 0.003, footer, fontsize=6, color="#616161")
+    axes.text(1.0, -0.22, footer, fontsize=6, color="#616161", ha="right", va="top", transform=axes.transAxes)
     for path in paths:
         figure.savefig(path, dpi=130, bbox_inches="tight")
     plt.close(figure)

@@ -34,9 +34,10 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Tables and verdicts on the terminal."""
+        spreads = console.width >= 120
         for series in self.series:
             for group in tables.groups(self.subjects):
-                console.print(tables.rate_table(series, group, self.subjects, self.phases))
+                console.print(tables.rate_table(series, group, self.subjects, self.phases, spreads=spreads))
             if self.targets:
                 for line in tables.verdicts(series, self.subjects, self.phases):
                     console.print(f"  {series.title}: {line}", highlight=False)

@@ -46,7 +46,12 @@ def _rates(series: Series, subject: str, phase: str) -> dict[int, float]:
     found = {}
     for sample in series.samples:
         measurement = sample.measurements.get(phase)
-        if sample.subject == subject and measurement is not None and not measurement.error and measurement.rate:
+        if (
+            sample.subject == subject
+            and measurement is not None
+            and not measurement.error
+            and measurement.rate
+        ):
             found[sample.round] = measurement.rate
     return found
 
@@ -56,9 +61,7 @@ def rate(series: Series, subject: str, phase: str) -> Spread | None:
     return spread(_rates(series, subject, phase).values())
 
 
-def figure(
-    series: Series, subject: str, phase: str, pick: Callable[[Measurement], float]
-) -> Spread | None:
+def figure(series: Series, subject: str, phase: str, pick: Callable[[Measurement], float]) -> Spread | None:
     """Any other number of the measurements, for example ``lambda m: m.p99_us``."""
     return spread(
         pick(sample.measurements[phase])

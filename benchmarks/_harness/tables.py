@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -70,7 +71,11 @@ def rate_text(rate: Spread | None) -> str:
     """Median and quartiles."""
     if rate is None:
         return "-"
-    return number(rate.median) if rate.count == 1 else f"{number(rate.median)} ({number(rate.low)}..{number(rate.high)})"
+    return (
+        number(rate.median)
+        if rate.count == 1
+        else f"{number(rate.median)} ({number(rate.low)}..{number(rate.high)})"
+    )
 
 
 def ratio_text(ratio: summary.Ratio | None) -> str:
@@ -84,6 +89,11 @@ def _labels(subjects: Sequence[Subject]) -> dict[str, str]:
     return {subject.name: subject.label for subject in subjects}
 
 
+def _short(label: str) -> str:
+    """Without what the title of the group says already."""
+    return label.removesuffix(" memfs").removesuffix(" mirror").partition(" (")[0]
+
+
 def _unit(series: Series, phase: str) -> str:
     for sample in series.samples:
         if phase in sample.measurements:
@@ -91,38 +101,58 @@ def _unit(series: Series, phase: str) -> str:
     return ""
 
 
-def rate_table(series: Series, group: Group, subjects: Sequence[Subject], phases: Sequence[str]) -> Table:
-    """One row for each phase, one column for each subject of the group, then Instar's ratios."""
+def rate_table(
+    series: Series, group: Group, subjects: Sequence[Subject], phases: Sequence[str], *, spreads: bool
+) -> Table:
+    """One row for each phase, one column for each subject of the group, then Instar's ratios.
+
+    With ``spreads`` the quartiles stand below each median, which needs some 120 columns.
+    """
     labels = _labels(subjects)
     rivals = compare(group, subjects)
-    table = Table(title=f"{series.title}: {group.title}", title_justify="left", header_style="bold")
-    table.add_column("phase")
+    table = Table(
+        title=f"{series.title}: {group.title}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1)
+    )
+    table.add_column("phase", no_wrap=True)
     for subject in group.subjects:
-        table.add_column(subject.label, justify="right", style="green" if subject.name == group.instar else "")
+        style = "green" if subject.name == group.instar else ""
+        table.add_column(_short(subject.label), justify="right", style=style)
     for rival in rivals:
-        table.add_column(f"Instar / {labels[rival]}", justify="right")
+        table.add_column(f"/ {_short(labels[rival])}", justify="right")
     for phase in phases:
-        row: list[Text | str] = [f"{phase}\n[dim]{_unit(series, phase)}"]
+        unit = _unit(series, phase)
+        row: list[Text | str] = [phase if unit == "op/s" else f"{phase} [dim]{unit}"]
         for subject in group.subjects:
             rate = summary.rate(series, subject.name, phase)
             if rate is None:
-                row.append(f"[red]{summary.error(series, subject.name, phase)[:40] or '-'}")
-            else:
+                row.append(Text(summary.error(series, subject.name, phase)[:24] or "-", style="red"))
+            elif spreads:
                 row.append(f"{number(rate.median)}\n[dim]{number(rate.low)}..{number(rate.high)}")
+            else:
+                row.append(number(rate.median))
         for rival in rivals:
             ratio = summary.ratio(series, group.instar, rival, phase)
-            wanted = TARGETS.get(rival)
-            style = "" if ratio is None or wanted is None else "green" if ratio.spread.median >= wanted else "yellow"
-            row.append(Text(ratio_text(ratio), style=style))
+            row.append(Text(ratio_text(ratio), style=_ratio_style(ratio, rival)))
         table.add_row(*row)
     return table
+
+
+def _ratio_style(ratio: summary.Ratio | None, rival: str) -> str:
+    wanted = TARGETS.get(rival)
+    if ratio is None or wanted is None:
+        return ""
+    return "green" if ratio.spread.median >= wanted else "yellow"
 
 
 def markdown_table(series: Series, group: Group, subjects: Sequence[Subject], phases: Sequence[str]) -> str:
     """The same in markdown."""
     labels = _labels(subjects)
     rivals = compare(group, subjects)
-    head = ["", *(subject.label for subject in group.subjects), *(f"Instar / {labels[rival]}" for rival in rivals)]
+    head = [
+        "",
+        *(subject.label for subject in group.subjects),
+        *(f"Instar / {labels[rival]}" for rival in rivals),
+    ]
     lines = [_row(head), _row(["---"] + ["---:"] * (len(head) - 1))]
     for phase in phases:
         cells = [f"{phase} ({_unit(series, phase)})"]
@@ -172,10 +202,14 @@ def request_text(opcodes: dict[str, float]) -> str:
 def request_table(counts: dict[str, Counts], subjects: Sequence[Subject], phases: Sequence[str]) -> Table:
     """Requests for each operation: the sum, by subject."""
     counted = [subject for subject in subjects if subject.name in counts]
-    table = Table(title="requests that reach the server, for each operation or entry", title_justify="left")
-    table.add_column("phase")
+    table = Table(
+        title="requests that reach the server, for each operation or entry",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("phase", no_wrap=True)
     for subject in counted:
-        table.add_column(subject.label, justify="right")
+        table.add_column(subject.label.partition(" (")[0], justify="right")
     for phase in phases:
         sums = [sum(counts[subject.name].get(phase, {}).values()) for subject in counted]
         table.add_row(phase, *(f"{value:.2f}" for value in sums))
@@ -196,5 +230,7 @@ def request_markdown(counts: dict[str, Counts], subjects: Sequence[Subject], pha
 def unreached(counts: dict[str, Counts], phase: str) -> list[str]:
     """Subjects whose ``phase`` does not reach the server each time."""
     return [
-        subject for subject, phases in counts.items() if phase in phases and sum(phases[phase].values()) < 0.99
+        subject
+        for subject, phases in counts.items()
+        if phase in phases and sum(phases[phase].values()) < 0.99
     ]

@@ -48,7 +48,7 @@ class Node:
         self.xattrs: dict[str, bytes] = {}
 
 
-class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
+class MemFS(mfusepy.Operations):
     """All of a small tree: files, directories, links, xattrs, rename."""
 
     use_ns = True
@@ -94,7 +94,6 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         self._open[handle] = node
         return handle
 
-    @mfusepy.overrides(mfusepy.Operations)
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         node = self._nodes.get(path)
         if node is None:
@@ -103,14 +102,12 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
             raise FuseOSError(errno.ENOENT)
         return node.attr
 
-    @mfusepy.overrides(mfusepy.Operations)
     def chmod(self, path: str, mode: int) -> int:
         attr = self._node(path).attr
         attr["st_mode"] = stat.S_IFMT(attr["st_mode"]) | stat.S_IMODE(mode)
         attr["st_ctime"] = time.time_ns()
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def chown(self, path: str, uid: int, gid: int) -> int:
         attr = self._node(path).attr
         if uid not in {-1, 0xFFFFFFFF}:
@@ -120,39 +117,32 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         attr["st_ctime"] = time.time_ns()
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
         attr = self._node(path).attr
         attr["st_atime"], attr["st_mtime"] = times or (time.time_ns(),) * 2
         attr["st_ctime"] = time.time_ns()
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def mknod(self, path: str, mode: int, dev: int) -> int:
         self._add(path, mode, dev)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def mkdir(self, path: str, mode: int) -> int:
         self._add(path, stat.S_IFDIR | mode)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def create(self, path: str, mode: int, fi: Any = None) -> int:
         return self._handle(self._add(path, stat.S_IFREG | stat.S_IMODE(mode)))
 
-    @mfusepy.overrides(mfusepy.Operations)
     def symlink(self, target: str, source: str) -> int:
         node = self._add(target, stat.S_IFLNK | 0o777)
         node.target = source
         node.attr["st_size"] = len(os.fsencode(source))
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def readlink(self, path: str) -> str:
         return self._node(path).target
 
-    @mfusepy.overrides(mfusepy.Operations)
     def link(self, target: str, source: str) -> int:
         node = self._node(source)
         parent, names, name = self._parent(target)
@@ -163,7 +153,6 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         self._touch(parent)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def unlink(self, path: str) -> int:
         node = self._node(path)
         parent, names, name = self._parent(path)
@@ -173,7 +162,6 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         self._touch(parent)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def rmdir(self, path: str) -> int:
         if self._node(path).names:
             raise FuseOSError(errno.ENOTEMPTY)
@@ -183,7 +171,6 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         self._touch(parent)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def rename(self, old: str, new: str) -> int:
         node = self._node(old)
         victim = self._nodes.get(new)
@@ -206,28 +193,22 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         self._touch(new_parent)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def open(self, path: str, flags: int) -> int:
         return self._handle(self._node(path))
 
-    @mfusepy.overrides(mfusepy.Operations)
     def release(self, path: str, fh: int) -> int:
         self._open.pop(fh, None)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def flush(self, path: str, fh: int) -> int:
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         return bytes(memoryview(self._open[fh].data)[offset : offset + size])
 
-    @mfusepy.overrides(mfusepy.Operations)
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         node = self._open[fh]
         held, length = node.data, len(data)
@@ -239,7 +220,6 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         self._touch(node)
         return length
 
-    @mfusepy.overrides(mfusepy.Operations)
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
         node = self._open[fh] if fh else self._node(path)
         if length < len(node.data):
@@ -251,7 +231,6 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         self._touch(node)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def readdir(self, path: str, fh: int) -> Iterable[tuple[str, dict[str, Any], int]]:
         node = self._node(path)
         yield ".", node.attr, 0
@@ -259,7 +238,6 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         for name, child in list((node.names or {}).items()):
             yield name, child.attr, 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def statfs(self, path: str) -> dict[str, int]:
         blocks = 1 << 24
         return {
@@ -274,19 +252,16 @@ class MemFS(mfusepy.Operations):  # type: ignore[misc]  # no complete types
             "f_namemax": 255,
         }
 
-    @mfusepy.overrides(mfusepy.Operations)
     def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
         value = self._node(path).xattrs.get(name)
         if value is None:
             raise FuseOSError(errno.ENODATA)
         return value
 
-    @mfusepy.overrides(mfusepy.Operations)
     def setxattr(self, path: str, name: str, value: bytes, options: int, position: int = 0) -> int:
         self._node(path).xattrs[name] = value
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def listxattr(self, path: str) -> Iterable[str]:
         return list(self._node(path).xattrs)
 

@@ -19,7 +19,7 @@ from mfusepy import FuseOSError
 from mfusepy_memfs import parser, serve
 
 
-class Mirror(mfusepy.Operations):  # type: ignore[misc]  # no complete types
+class Mirror(mfusepy.Operations):
     """Shows a directory."""
 
     use_ns = True
@@ -27,7 +27,6 @@ class Mirror(mfusepy.Operations):  # type: ignore[misc]  # no complete types
     def __init__(self, source: str) -> None:
         self._source = source
 
-    @mfusepy.overrides(mfusepy.Operations)
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         st = os.lstat(self._source + path)
         return {
@@ -45,17 +44,14 @@ class Mirror(mfusepy.Operations):  # type: ignore[misc]  # no complete types
             "st_ctime": st.st_ctime_ns,
         }
 
-    @mfusepy.overrides(mfusepy.Operations)
     def chmod(self, path: str, mode: int) -> int:
         os.chmod(self._source + path, mode)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def chown(self, path: str, uid: int, gid: int) -> int:
         os.chown(self._source + path, uid, gid, follow_symlinks=False)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
         os.utime(self._source + path, None, ns=times, follow_symlinks=False)
         return 0
@@ -65,87 +61,70 @@ class Mirror(mfusepy.Operations):  # type: ignore[misc]  # no complete types
         if uid or gid:
             os.chown(path, uid, gid, follow_symlinks=False)
 
-    @mfusepy.overrides(mfusepy.Operations)
     def mknod(self, path: str, mode: int, dev: int) -> int:
         os.mknod(self._source + path, mode, dev)
         self._own(self._source + path)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def mkdir(self, path: str, mode: int) -> int:
         os.mkdir(self._source + path, mode)
         self._own(self._source + path)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def create(self, path: str, mode: int, fi: Any = None) -> int:
         fd = os.open(self._source + path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         self._own(self._source + path)
         return fd
 
-    @mfusepy.overrides(mfusepy.Operations)
     def symlink(self, target: str, source: str) -> int:
         os.symlink(source, self._source + target)
         self._own(self._source + target)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def readlink(self, path: str) -> str:
         return os.readlink(self._source + path)
 
-    @mfusepy.overrides(mfusepy.Operations)
     def link(self, target: str, source: str) -> int:
         os.link(self._source + source, self._source + target, follow_symlinks=False)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def unlink(self, path: str) -> int:
         os.unlink(self._source + path)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def rmdir(self, path: str) -> int:
         os.rmdir(self._source + path)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def rename(self, old: str, new: str) -> int:
         os.rename(self._source + old, self._source + new)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def open(self, path: str, flags: int) -> int:
         # Pages come from libfuse's memory at any address, so O_DIRECT stops at the mount (bindfs does the same).
         return os.open(self._source + path, flags & ~os.O_DIRECT)
 
-    @mfusepy.overrides(mfusepy.Operations)
     def release(self, path: str, fh: int) -> int:
         os.close(fh)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def flush(self, path: str, fh: int) -> int:
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def fsync(self, path: str, datasync: int, fh: int) -> int:
         os.fdatasync(fh) if datasync else os.fsync(fh)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         return os.pread(fh, size, offset)
 
-    @mfusepy.overrides(mfusepy.Operations)
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         return os.pwrite(fh, data, offset)
 
-    @mfusepy.overrides(mfusepy.Operations)
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
         os.truncate(fh or self._source + path, length)
         return 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def readdir(self, path: str, fh: int) -> Iterable[tuple[str, dict[str, Any], int]]:
         kind_dir, kind_file, kind_link = 0o040000, 0o100000, 0o120000
         yield ".", {"st_mode": kind_dir}, 0
@@ -156,13 +135,11 @@ class Mirror(mfusepy.Operations):  # type: ignore[misc]  # no complete types
                 mode = kind_link if is_link else kind_dir if is_dir else kind_file
                 yield entry.name, {"st_ino": entry.inode(), "st_mode": mode}, 0
 
-    @mfusepy.overrides(mfusepy.Operations)
     def statfs(self, path: str) -> dict[str, int]:
         below = os.statvfs(self._source + path)
         fields = ("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "favail", "namemax")
         return {f"f_{field}": getattr(below, f"f_{field}") for field in fields}
 
-    @mfusepy.overrides(mfusepy.Operations)
     def getxattr(self, path: str, name: str, position: int = 0) -> bytes:
         try:
             return os.getxattr(self._source + path, name, follow_symlinks=False)

@@ -36,7 +36,7 @@ class Inode:
         self.xattrs: dict[bytes, bytes] = {}
 
 
-class MemFS(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 ships no complete types
+class MemFS(pyfuse3.Operations):
     """All of a small tree: files, directories, links, xattrs, rename."""
 
     supports_dot_lookup = True
@@ -153,7 +153,9 @@ class MemFS(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 ships no compl
     ) -> EntryAttributes:
         return self._add(parent_inode, name, mode & ~ctx.umask, ctx, rdev).attr
 
-    async def mkdir(self, parent_inode: InodeT, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
+    async def mkdir(
+        self, parent_inode: InodeT, name: bytes, mode: int, ctx: RequestContext
+    ) -> EntryAttributes:
         return self._add(parent_inode, name, stat.S_IFDIR | (mode & ~ctx.umask), ctx).attr
 
     async def symlink(

@@ -25,7 +25,7 @@ def refuse(error: OSError) -> FUSEError:
     return FUSEError(error.errno or errno.EIO)
 
 
-class Mirror(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 ships no complete types
+class Mirror(pyfuse3.Operations):
     """Shows a directory. Inode numbers are the ones below."""
 
     supports_dot_lookup = True
@@ -136,7 +136,9 @@ class Mirror(pyfuse3.Operations):  # type: ignore[misc]  # pyfuse3 ships no comp
             raise refuse(error) from None
         return self._enter(path)
 
-    async def mkdir(self, parent_inode: InodeT, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
+    async def mkdir(
+        self, parent_inode: InodeT, name: bytes, mode: int, ctx: RequestContext
+    ) -> EntryAttributes:
         path = self._paths[parent_inode] + b"/" + name
         try:
             os.mkdir(path, mode & ~ctx.umask)

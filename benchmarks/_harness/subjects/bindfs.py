@@ -30,7 +30,7 @@ class Bindfs(FuseSubject):
         return "" if shutil.which("bindfs") else "bindfs is missing: apt-get install bindfs fuse3"
 
     def version(self) -> str:
-        """bindfs and libfuse."""
+        """Its own."""
         said = subprocess.run(["bindfs", "--version"], capture_output=True, text=True, check=False).stdout
         return said.splitlines()[0] if said else "bindfs"
 

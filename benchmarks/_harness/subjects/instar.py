@@ -44,7 +44,11 @@ class _Instar(FuseSubject):
         for module in ("click", "rich", "msgspec"):
             if importlib.util.find_spec(module) is None:
                 return f"{module} is missing: pip install -e ."
-        return "" if os.access("/dev/fuse", os.R_OK | os.W_OK) else "/dev/fuse cannot be opened: be root, or load the fuse module"
+        return (
+            ""
+            if os.access("/dev/fuse", os.R_OK | os.W_OK)
+            else "/dev/fuse cannot be opened: be root, or load the fuse module"
+        )
 
     def version(self) -> str:
         """Instar's and Python's."""

@@ -33,7 +33,7 @@ class _Mfusepy(FuseSubject):
         return "" if ctypes.util.find_library("fuse3") else "libfuse3 is missing: apt-get install fuse3"
 
     def version(self) -> str:
-        """mfusepy's."""
+        """Its own."""
         return f"mfusepy {version('mfusepy')}"
 
     def timeouts(self, setting: Setting) -> str:
