@@ -134,7 +134,10 @@ ANY_REQUEST = st.sampled_from(sorted(REQUESTS)).flatmap(
 )
 
 
-def attributes(*, rdev=U32, mode=U32, btime=st.just(0)):
+NO_TIME = st.just(0)
+
+
+def attributes(*, rdev=U32, mode=U32, btime=NO_TIME):
     return st.builds(w.Attributes, U64, mode, U32, U32, U32, rdev, U64, U64, U32, TIMES, TIMES, TIMES, btime)
 
 
