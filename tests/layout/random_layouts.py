@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-
 # Python name, C spelling, bytes
 SCALARS = [
     ("u8", "unsigned char", 1),
@@ -73,6 +72,8 @@ class Bit:
     py: str
     c: str
     width: int
+    align: int = 1
+    packed: bool = False
 
 
 @dataclass
@@ -126,7 +127,9 @@ class Maker:
 
     def record(self, depth: int = 2) -> Record:
         union = self.one_in(3)
-        record = Record(union, self.one_in(3), self.rng.choice([1, 1, 1, 2, 4, 32]), self.big, self.members(depth))
+        record = Record(
+            union, self.one_in(3), self.rng.choice([1, 1, 1, 2, 4, 32]), self.big, self.members(depth)
+        )
         named = any(isinstance(m, (Num, Nested)) for m in record.members)
         if depth == 2 and not union and named and self.one_in(3):
             _, py, c = ("x", *self.rng.choice(self.scalars)[:2])
@@ -145,7 +148,11 @@ class Maker:
             py, c, size = self.rng.choice(BIT_BASES)
             limit = 1 if py == "cbool" else size * 8
             width = self.rng.choice([0, limit, *[self.rng.randint(1, min(limit, 12)) for _ in range(5)]])
-            return Bit("" if self.one_in(5) else "x", py, c, width)
+            unnamed = self.one_in(5)
+            # gcc ignores or refuses attributes of bit-fields that have no name or width.
+            plain = unnamed or width == 0
+            align = 1 if plain else self.rng.choice([1, 1, 1, 1, 1, 1, 2, 4, 16])
+            return Bit("" if unnamed else "x", py, c, width, align, not plain and self.one_in(8))
         if kind < 9:
             return Anonymous(
                 self.one_in(2), self.one_in(4), self.rng.choice([1, 1, 1, 8]), self.members(depth - 1)
@@ -195,8 +202,10 @@ class Spelling:
             elif isinstance(m, Bit):
                 named = bool(m.name) and m.width > 0
                 m.name = self.fresh("b" if named else "_")
-                c.append(f"{pad}{m.c} {m.name if named else ''} : {m.width};")
-                py.append(f"{pad}{m.name}: int = bits({m.py}, {m.width})")
+                extra = _attributes(m.packed, m.align, big=False)
+                c.append(f"{pad}{m.c} {m.name if named else ''} : {m.width}{extra};")
+                value = f"field(bits({m.py}, {m.width}), align={m.align}, packed={m.packed})"
+                py.append(f"{pad}{m.name}: int = {value}")
             elif isinstance(m, Nested):
                 self.record(m.record)
                 m.name = self.fresh("n")

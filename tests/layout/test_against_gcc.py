@@ -12,7 +12,6 @@ import pytest
 
 from instar.layout._types import Bits, Enumerated, Kind
 from instar.layout.check import compare_gcc
-
 from tests.layout.random_layouts import Maker, Spelling, leaves
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
@@ -51,7 +50,9 @@ def c_values(spelling: Spelling, classes, contents, folder) -> list[list[int]]:
     program.append("return 0; }")
     source, binary = folder / "values.c", folder / "values"
     source.write_text("\n".join(program))
-    subprocess.run(["gcc", "-w", "-O0", "-o", binary, source], check=True, timeout=60)
+    subprocess.run(
+        ["gcc", "-w", "-Wno-packed-bitfield-compat", "-O0", "-o", binary, source], check=True, timeout=60
+    )
     out = subprocess.run([binary], check=True, timeout=10, stdout=subprocess.PIPE, text=True).stdout
     rows = []
     for line in out.splitlines():
@@ -61,8 +62,12 @@ def c_values(spelling: Spelling, classes, contents, folder) -> list[list[int]]:
 
 
 def is_integer(ftype) -> bool:
-    scalar = ftype.scalar if isinstance(ftype, Bits) else ftype.base if isinstance(ftype, Enumerated) else ftype
-    return scalar.kind in {Kind.SIGNED, Kind.UNSIGNED} or (isinstance(ftype, Bits) and scalar.kind is Kind.BOOL)
+    scalar = (
+        ftype.scalar if isinstance(ftype, Bits) else ftype.base if isinstance(ftype, Enumerated) else ftype
+    )
+    return scalar.kind in {Kind.SIGNED, Kind.UNSIGNED} or (
+        isinstance(ftype, Bits) and scalar.kind is Kind.BOOL
+    )
 
 
 def at_path(obj, path: str):

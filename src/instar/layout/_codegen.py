@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from instar.layout._types import Array, Bits, Enumerated, FieldType, Kind, LayoutError, Scalar, Trailing
 from instar.layout._values import (
     bits_shift,
+    blank,
     codec,
     enum_loader,
     is_bytes,
@@ -148,8 +149,8 @@ def _walk(flat: Flat, cls: LayoutMeta, obj: str, base: int, where: str) -> None:
             continue
         elif isinstance(f.type, type) and not f.type.__layout_union__:
             nested = flat.temp()
-            maker = flat.name("make", f.type)
-            flat.nest_load.append(f"{nested} = {path} = _new({maker})")
+            maker = flat.name("make", blank(f.type))
+            flat.nest_load.append(f"{nested} = {path} = {maker}()")
             flat.nest_save.append(f"{nested} = {path}")
             _walk(flat, f.type, nested, at, dotted)
             flex = f.type.__layout_flex__

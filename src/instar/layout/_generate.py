@@ -138,7 +138,6 @@ _COMMON: Final = {
     "_len": len,
     "_list": list,
     "_misfit": _misfit,
-    "_new": object.__new__,
     "_short": _short,
     "_UE": (struct.error, OverflowError),
 }
@@ -152,6 +151,7 @@ def finish_struct(cls: LayoutMeta) -> None:
     names |= _COMMON
     names |= {
         "_cls": cls,
+        "_make": _values.blank(cls),
         "_pack": cls.CODEC.pack,
         "_pack_into": cls.CODEC.pack_into,
         "_unpack": cls.CODEC.unpack,
@@ -206,13 +206,13 @@ def _struct_io_lines(cls: LayoutMeta, flat: _codegen.Flat) -> list[str]:
             "        raise _explain(self, e, buf, offset) from None",
             "    return _S",
             "def unpack(buf):",
-            "    self = _new(_cls)",
+            "    self = _make()",
             *_indent(_codegen.load_lines(flat, "_unpack(buf)", whole), 4),
             "    return self",
             "def unpack_from(buf, offset=0):",
             "    if offset < 0:",
             "        raise _short(_cls, buf, offset)",
-            "    self = _new(_cls)",
+            "    self = _make()",
             *_indent(_codegen.load_lines(flat, "_unpack_from(buf, offset)", guard), 4),
             "    return self",
         ]
@@ -234,7 +234,7 @@ def _struct_io_lines(cls: LayoutMeta, flat: _codegen.Flat) -> list[str]:
         "def unpack_from(buf, offset=0, count=None):",
         "    if offset < 0:",
         "        raise _short(_cls, buf, offset)",
-        "    self = _new(_cls)",
+        "    self = _make()",
         *_indent(_codegen.load_lines(flat, "_unpack_from(buf, offset)", guard), 4),
         f"    self.{path} = _tail(buf, offset, count)",
         "    return self",
@@ -244,7 +244,11 @@ def _struct_io_lines(cls: LayoutMeta, flat: _codegen.Flat) -> list[str]:
 def finish_union(cls: LayoutMeta) -> None:
     cls.FORMAT = f"<{cls.SIZE}s"
     cls.CODEC = struct.Struct(cls.FORMAT)
-    names: dict[str, Any] = _COMMON | {"_cls": cls, "_memoryview": memoryview}
+    names: dict[str, Any] = _COMMON | {
+        "_cls": cls,
+        "_make": _values.blank(cls),
+        "_memoryview": memoryview,
+    }
     lines = _init_lines(cls, names)
     n = cls.SIZE
     lines += [
@@ -269,7 +273,7 @@ def finish_union(cls: LayoutMeta) -> None:
         "    m = _memoryview(buf).cast('B')",
         f"    if offset < 0 or offset + {n} > _len(m):",
         "        raise _short(_cls, buf, offset)",
-        "    self = _new(_cls)",
+        "    self = _make()",
         f"    self.__layout_b__ = _bytearray(m[offset:offset + {n}])",
         "    self.__layout_o__ = 0",
         "    return self",

@@ -61,6 +61,7 @@ class LayoutMeta(type):
     __layout_regions__: tuple[Region, ...]
     __layout_flex__: Flex | None
     __layout_at__: Callable[[Any, int, int], Any]
+    __layout_view__: Callable[..., Any]
     unpack_from: Callable[..., Any]
     view: Callable[..., Any]
 

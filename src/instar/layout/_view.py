@@ -90,7 +90,7 @@ def view_loader(ftype: FieldType, order: Any, where: str) -> _values.Load:
     """As `_values.loader`, but nested layouts and arrays stay views."""
     if isinstance(ftype, type):
         layout = ftype
-        at, size = layout.__layout_at__, layout.SIZE
+        at, size = view_maker(layout), layout.SIZE
         return lambda buf, off: at(buf, off, off + size)
     if isinstance(ftype, Array) and not _values.is_bytes(ftype.elem):
         get, put = view_loader(ftype.elem, order, where), _values.storer(ftype.elem, order)
@@ -189,7 +189,7 @@ def _compile_properties(cls: LayoutMeta, fields: list[tuple[Field, str, str]], l
         if flex is not None:
             lines += _flex_property_lines(f, flex.elem, cls.__layout_order__, where, names)
         elif isinstance(f.type, type) and f.type.__layout_flex__ is not None:
-            names[f"_g{serial}"] = f.type.__layout_at__
+            names[f"_g{serial}"] = view_maker(f.type)
             lines += [
                 "def _get(self):",
                 f"    return _g{serial}(self.__layout_b__, self.__layout_o__ + {f.offset}, self.__layout_e__)",
@@ -201,35 +201,13 @@ def _compile_properties(cls: LayoutMeta, fields: list[tuple[Field, str, str]], l
     return made
 
 
-def _memory(cls: LayoutMeta, buf: Any, offset: int) -> memoryview:
-    mem = memoryview(buf)
-    if mem.format != "B" or mem.ndim != 1:
-        mem = mem.cast("B")
-    if offset < 0 or offset + cls.SIZE > len(mem):
-        raise LayoutError(
-            f"{cls.__name__}: cannot view {max(0, len(mem) - max(0, offset))} bytes at offset {offset}; it takes {cls.SIZE}"
-        )
-    return mem
-
-
 def attach(cls: LayoutMeta) -> None:
     """Give a layout its `view` and the properties that lie over bytes."""
-    new: Any = object.__new__
     if cls.__layout_union__:
         fields = [(f, "self.__layout_b__", "self.__layout_o__") for f in cls.FIELDS.values()]
         for name, prop in _compile_properties(cls, fields, "union").items():
             setattr(cls, name, prop)
-
-        def union_at(buf: Any, off: int, end: int) -> Any:
-            obj = new(cls)
-            obj.__layout_b__, obj.__layout_o__ = buf, off
-            return obj
-
-        def union_view(buf: Any, offset: int = 0) -> Any:
-            return union_at(_memory(cls, buf, offset), offset, 0)
-
-        cls.__layout_at__ = staticmethod(union_at)
-        _place_view(cls, union_view)
+        _adopt_view(cls, *_compile_view(cls, _values.blank(cls)))
         return
     shared = [
         (f, f"self.__layout_u{f.region}__", f"-{cls.__layout_regions__[f.region].offset}")
@@ -239,44 +217,88 @@ def attach(cls: LayoutMeta) -> None:
     if shared:
         for name, prop in _compile_properties(cls, shared, "anonymous").items():
             setattr(cls, name, prop)
-    made: list[Any] = []
 
-    def struct_at(buf: Any, off: int, end: int) -> Any:
-        if not made:
-            made.append(_view_class(cls))
-        obj = new(made[0])
-        obj.__layout_b__, obj.__layout_o__, obj.__layout_e__ = buf, off, end
-        return obj
+    # Few layouts are ever viewed; the first view of one pays for its class.
+    def first_at(buf: Any, off: int, end: int) -> Any:
+        return view_maker(cls)(buf, off, end)
 
+    def first_view(buf: Any, offset: int = 0, *count: Any, **more: Any) -> Any:
+        view_maker(cls)
+        return cls.__layout_view__(buf, offset, *count, **more)
+
+    _adopt_view(cls, first_at, first_view)
+
+
+def view_maker(cls: LayoutMeta) -> Callable[[Any, int, int], Any]:
+    """The function `(memory, offset, end)` that makes a view without checks."""
+    if not cls.__layout_union__ and cls.__layout_at__.__name__ == "first_at":
+        _adopt_view(cls, *_compile_view(cls, _view_class(cls)))
+    return cls.__layout_at__
+
+
+def _adopt_view(cls: LayoutMeta, at: Callable[..., Any], view: Callable[..., Any]) -> None:
+    old = cls.__dict__.get("view")
+    ours = old is None or old is cls.__dict__.get("__layout_view__")
+    view.__doc__, view.__module__ = cls.view.__doc__, cls.__module__
+    view.__name__, view.__qualname__ = "view", f"{cls.__qualname__}.view"
+    cls.__layout_at__ = staticmethod(at)
+    cls.__layout_view__ = static = staticmethod(view)
+    if ours:  # and no function of the class body
+        cls.view = static
+
+
+def _compile_view(cls: LayoutMeta, make: Callable[[], Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`__layout_at__` and `view`, whose instances `make` makes."""
     flex = cls.__layout_flex__
+    names: dict[str, Any] = {
+        "_make": make,
+        "_memoryview": memoryview,
+        "_len": len,
+        "_short": lambda mem, offset: _short_view(cls, mem, offset),
+        "_end": lambda mem, offset, count: flex and flex_end(cls, flex, len(mem), offset, count),
+    }
+    ending = flex is not None
+    lines = [
+        "def at(buf, off, end):",
+        "    v = _make()",
+        "    v.__layout_b__ = buf",
+        "    v.__layout_o__ = off",
+        *(["    v.__layout_e__ = end"] if ending else []),
+        "    return v",
+        f"def view(buf, offset=0{', count=None' if ending else ''}):",
+        "    m = _memoryview(buf)",
+        "    if m.format != 'B' or m.ndim != 1:",
+        "        m = m.cast('B')",
+        f"    if offset < 0 or offset + {cls.SIZE} > _len(m):",
+        "        raise _short(m, offset)",
+        "    v = _make()",
+        "    v.__layout_b__ = m",
+        "    v.__layout_o__ = offset",
+        *(["    v.__layout_e__ = _end(m, offset, count)"] if ending else []),
+        "    return v",
+    ]
+    made = _codegen.compile_source(
+        f"{cls.__qualname__}.view()", cls.__module__, "\n".join(lines) + "\n", names
+    )
+    return made["at"], made["view"]
 
-    def struct_view(buf: Any, offset: int = 0) -> Any:
-        return struct_at(_memory(cls, buf, offset), offset, 0)
 
-    def flex_view(buf: Any, offset: int = 0, count: int | None = None) -> Any:
-        assert flex is not None
-        mem = _memory(cls, buf, offset)
-        return struct_at(mem, offset, flex_end(cls, flex, len(mem), offset, count))
-
-    cls.__layout_at__ = staticmethod(struct_at)
-    _place_view(cls, struct_view if flex is None else flex_view)
-
-
-def _place_view(cls: LayoutMeta, func: Callable[..., Any]) -> None:
-    func.__doc__ = cls.view.__doc__
-    func.__name__, func.__qualname__ = "view", f"{cls.__qualname__}.view"
-    if "view" not in cls.__dict__:
-        cls.view = staticmethod(func)
+def _short_view(cls: LayoutMeta, mem: memoryview, offset: int) -> LayoutError:
+    have = max(0, len(mem) - max(0, offset))
+    return LayoutError(f"{cls.__name__}: cannot view {have} bytes at offset {offset}; it takes {cls.SIZE}")
 
 
 def _view_class(cls: LayoutMeta) -> LayoutMeta:
     """The subclass whose instances lie over a buffer."""
     fields = [(f, "self.__layout_b__", "self.__layout_o__") for f in cls.FIELDS.values()]
+    ending = cls.__layout_flex__ is not None
     namespace: dict[str, Any] = {
-        "__slots__": ("__layout_b__", "__layout_e__", "__layout_o__"),
+        "__slots__": ("__layout_b__", "__layout_o__") + (("__layout_e__",) if ending else ()),
         "__module__": cls.__module__,
         "__qualname__": f"{cls.__qualname__}.view",
         "__doc__": cls.__doc__,
+        # Values are not set: a bare call is the fastest way to an instance.
+        "__init__": object.__init__,
     }
     namespace |= _compile_properties(cls, fields, "view")
     for i, region in enumerate(cls.__layout_regions__):
