@@ -8,6 +8,7 @@ import stat
 
 __all__ = [
     "KINDS",
+    "NODES",
     "append",
     "close_all",
     "create",
@@ -31,12 +32,13 @@ _FORMATS = {
     stat.S_IFBLK: "block",
     stat.S_IFCHR: "char",
 }
-_NODES = {
+NODES = {
     "fifo": (stat.S_IFIFO, 0),
     "socket": (stat.S_IFSOCK, 0),
     "block": (stat.S_IFBLK, os.makedev(7, 250)),
     "char": (stat.S_IFCHR, os.makedev(1, 3)),
 }
+"""Format bits and device number of what mknod(2) makes."""
 
 
 def kind_of(mode: int) -> str:
@@ -54,7 +56,7 @@ def make(kind: str, path: str, mode: int = 0o644) -> None:
         os.symlink("target", path)
         return
     else:
-        format_, device = _NODES[kind]
+        format_, device = NODES[kind]
         os.mknod(path, format_ | 0o600, device)
     os.chmod(path, mode)
 
