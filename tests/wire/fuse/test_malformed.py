@@ -310,6 +310,7 @@ REPLY_BYTES = st.one_of(
 OPCODE = st.sampled_from(sorted(OPCODES)) | st.integers(0, 60)
 
 
+@settings(max_examples=1500)
 @given(
     buf=mutated(REQUEST_BYTES) | st.binary(max_size=200),
     flags=st.sampled_from([0, w.InitFlags.FUSE_SETXATTR_EXT]),
@@ -368,6 +369,7 @@ def _notification_bytes(code):
 NOTIFICATION_BYTES = st.sampled_from(sorted(w.NOTIFICATIONS)).flatmap(_notification_bytes)
 
 
+@settings(max_examples=500)
 @given(buf=mutated(NOTIFICATION_BYTES) | st.binary(max_size=100))
 def test_no_bytes_make_decoding_a_notification_fail_otherwise(buf):
     try:
