@@ -49,7 +49,7 @@ class Body:
             raise wrong(
                 self.cls, name, "the name hides a method or constant of layouts; add a _ (checks ignore it)"
             )
-        if name.startswith("__"):
+        if name.startswith(("__", f"_{self.cls.lstrip('_')}__")):
             raise wrong(self.cls, name, "a name cannot start with two underscores")
 
     def spec(self, entry: Entry) -> Spec | None:
@@ -64,7 +64,10 @@ class Body:
             annotation = self.evaluate(name, annotation)
         if annotation is ClassVar or get_origin(annotation) is ClassVar:
             return None
-        spec = resolve(annotation)
+        try:
+            spec = resolve(annotation)
+        except LayoutError as err:
+            raise wrong(self.cls, name, str(err)) from None
         if spec is None:
             hint = {
                 int: "; say how large, as in u32",
@@ -78,6 +81,9 @@ class Body:
         return self.checked(name, spec)
 
     def checked(self, name: str, spec: Spec) -> Spec:
+        if spec.mistake:
+            raise wrong(self.cls, name, spec.mistake)
+        check_align(self.cls, name, spec.align)
         if isinstance(spec.type, Bits) and spec.type.width == 0 and not name.startswith("_"):
             raise wrong(self.cls, name, "a bit-field of width 0 has no name in C; start its name with _")
         if spec.default is not MISSING:
@@ -90,8 +96,6 @@ class Body:
         scope = {**self.locals, **self.namespace}
         try:
             return eval(text, self.globals, scope)  # noqa: S307 # the annotation that stands in the class body
-        except LayoutError as err:
-            raise wrong(self.cls, name, str(err)) from None
         except (NameError, AttributeError, SyntaxError, TypeError, KeyError, IndexError) as err:
             raise wrong(self.cls, name, f"unknown type {text!r} ({err})") from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum as _enum
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as _dc_field
 from typing import Annotated, Any, Final, TypeVar, cast, get_args, get_origin, overload
@@ -49,6 +50,7 @@ __all__ = [
 T = TypeVar("T")
 E = TypeVar("E", bound="_enum.IntEnum | _enum.IntFlag")
 
+_CBOOL: Final = Scalar("cbool", 1, 1, Kind.BOOL, "?", "", "_Bool")
 MISSING: Final[Any] = object()  # "no default given"; None may be a mistake worth naming
 
 
@@ -61,6 +63,7 @@ class Spec:
     align: int = 1
     packed: bool = False
     at: int | None = None  # the first bit, where it is known (BTF)
+    mistake: str = ""  # what is wrong, told when the class and the field are known
 
 
 @dataclass(slots=True)
@@ -127,6 +130,14 @@ def _recorder(depth: int) -> Recorder:
     return found
 
 
+def _late(make: Callable[[], Spec]) -> Any:
+    """The declaration, or its mistake: `array(...)` does not know yet which field it is for."""
+    try:
+        return make()
+    except LayoutError as err:
+        return Spec(_CBOOL, mistake=str(err))
+
+
 def union(*, packed: bool = False, align: int = 1) -> Group:
     """Open an anonymous union in a class body; its fields become fields of the class.
 
@@ -163,14 +174,18 @@ def array(elem: object, /, *counts: int, default: object = MISSING) -> Any:
     The Python value is `bytes` for `char` (all of them, NULs included; a shorter value is filled with NULs
     on pack) and a list of exactly `count` elements for every other type.
 
-    Raises:
-        LayoutError: no count, a negative one, or an element that cannot be one.
+    The class definition raises LayoutError for a count that is missing or negative, and for an element that
+    cannot be one.
     """
+    return _late(lambda: _array(elem, counts, default))
+
+
+def _array(elem: object, counts: tuple[object, ...], default: object) -> Spec:
     if not counts:
         raise LayoutError("array: a count is missing, as in array(u32, 4)")
     ftype = _element(elem, "array")
     for count in reversed(counts):
-        if type(count) is not int or count < 0:
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise LayoutError(f"array: the count must be an integer of 0 or more, not {count!r}")
         ftype = Array(ftype, count)
     return Spec(ftype, default)
@@ -184,44 +199,57 @@ def trailing(elem: type[T], /) -> list[T]: ...
 def trailing(elem: object, /) -> Any: ...
 def trailing(elem: object, /) -> Any:
     """Declare a flexible array, C's `name[]`: the last field, not counted in `SIZE`."""
-    return Spec(Trailing(_element(elem, "trailing")))
+    return _late(lambda: Spec(Trailing(_element(elem, "trailing"))))
 
 
 def bits(base: object, width: int, /, *, default: Any = MISSING) -> Any:
     """Declare a bit-field.
 
-    `mode: int = bits(u32, 3)` is C's `unsigned int mode : 3`. An unnamed one (`unsigned int : 3`) is a field whose name starts with `_`; width 0 needs such a name
-    and moves the next bit-field to a boundary of `base`.
+    `mode: int = bits(u32, 3)` is C's `unsigned int mode : 3`. An unnamed one (`unsigned int : 3`) is a field
+    whose name starts with `_`; it is no field of the class and always zero. Width 0 needs such a name and moves
+    the next bit-field to a boundary of `base`.
 
-    Raises:
-        LayoutError: a base that is no integer, a negative width or one larger than the base.
+    The class definition raises LayoutError for a base that is no integer (or has a byte order of its own), for a
+    negative width and for one larger than the base.
     """
-    scalar = scalar_of(base)
-    enum_base = base if isinstance(base, Enumerated) else None
-    if scalar is None and isinstance(base, type) and issubclass(base, (_enum.IntEnum, _enum.IntFlag)):
-        enum_base = Enumerated(base, enum_scalar(base))
-        scalar = enum_base.base
-    if scalar is None or scalar.kind not in {Kind.UNSIGNED, Kind.SIGNED, Kind.BOOL}:
+    return _late(lambda: _bits(base, width, default))
+
+
+def _bits(base: object, width: object, default: object) -> Spec:
+    found = resolve(base)
+    ftype = found.type if found is not None else None
+    scalar = ftype.base if isinstance(ftype, Enumerated) else ftype
+    if (
+        not isinstance(ftype, (Scalar, Enumerated))
+        or not isinstance(scalar, Scalar)
+        or scalar.order
+        or scalar.kind not in {Kind.UNSIGNED, Kind.SIGNED, Kind.BOOL}
+    ):
         raise LayoutError(f"bits: the base must be an integer type such as u32, not {base!r}")
     limit = 1 if scalar.kind is Kind.BOOL else scalar.size * 8
-    if type(width) is not int or not 0 <= width <= limit:
+    if not isinstance(width, int) or isinstance(width, bool) or not 0 <= width <= limit:
         raise LayoutError(f"bits: {scalar} holds 0 to {limit} bits, not {width!r}")
-    return Spec(Bits(enum_base or scalar, width), default)
+    return Spec(Bits(ftype, width), default)
 
 
 def enum(cls: type[E], base: object = None, /, *, default: E | None = None) -> E:
     """Declare a field whose values are members of `cls`.
 
-    `kind: Kind = enum(Kind, u16)`. Without `base` the size is what gcc gives the enum. `kind: Kind` alone says the same.
-    Unpacking a number that is no member raises `LayoutError`; an `IntFlag` takes any bits.
+    `kind: Kind = enum(Kind, u16)`. Without `base` the size is what gcc gives the enum; `kind: Kind` alone says
+    the same. Unpacking a number that is no member raises `LayoutError`; an `IntFlag` takes any bits.
     """
-    members: Any = cls  # a TypeVar is no union of types to mypy
-    scalar = enum_scalar(members) if base is None else scalar_of(base)
+    return cast("E", _late(lambda: _enumerated(cls, base, MISSING if default is None else default)))
+
+
+def _enumerated(cls: Any, base: object, default: object) -> Spec:
+    if not isinstance(cls, type) or not issubclass(cls, (_enum.IntEnum, _enum.IntFlag)):
+        raise LayoutError(f"enum: {cls!r} is no IntEnum and no IntFlag")
+    scalar = enum_scalar(cls) if base is None else scalar_of(base)
     if scalar is None or scalar.kind not in {Kind.UNSIGNED, Kind.SIGNED}:
         raise LayoutError(
             f"enum: the base of {cls.__name__} must be an integer type such as u32, not {base!r}"
         )
-    return cast("E", Spec(Enumerated(members, scalar), MISSING if default is None else default))
+    return Spec(Enumerated(cls, scalar), default)
 
 
 def field(ftype: object, /, *, default: object = MISSING, align: int = 1, packed: bool = False) -> Any:
@@ -229,11 +257,15 @@ def field(ftype: object, /, *, default: object = MISSING, align: int = 1, packed
 
     `when: int = field(u64, align=16)`.
     """
-    if align < 1 or align & (align - 1):
-        raise LayoutError(f"field: align must be a power of two, not {align!r}")
+    return _late(lambda: _attributed(ftype, default, align, packed))
+
+
+def _attributed(ftype: object, default: object, align: int, packed: bool) -> Spec:
     spec = resolve(ftype)
     if spec is None:
         raise LayoutError(f"field: {ftype!r} is no field type")
+    if spec.mistake:
+        return spec
     return Spec(spec.type, spec.default if default is MISSING else default, align, packed)
 
 
@@ -253,6 +285,8 @@ def _element(elem: object, who: str) -> FieldType:
     spec = resolve(elem)
     if spec is None:
         raise LayoutError(f"{who}: {elem!r} is no field type")
+    if spec.mistake:
+        raise LayoutError(spec.mistake)
     if isinstance(spec.type, (Bits, Trailing)):
         raise LayoutError(f"{who}: an element cannot be {type_name(spec.type)}")
     return spec.type
@@ -290,6 +324,3 @@ def resolve(annotation: object) -> Spec | None:
     if isinstance(annotation, type) and issubclass(annotation, (_enum.IntEnum, _enum.IntFlag)):
         return Spec(Enumerated(annotation, enum_scalar(annotation)))
     return None
-
-
-_CBOOL = Scalar("cbool", 1, 1, Kind.BOOL, "?", "", "_Bool")
