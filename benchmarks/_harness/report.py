@@ -34,10 +34,10 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Tables and verdicts on the terminal."""
-        spreads = console.width >= 120
         for series in self.series:
             for group in tables.groups(self.subjects):
-                console.print(tables.rate_table(series, group, self.subjects, self.phases, spreads=spreads))
+                for table in tables.rate_tables(series, group, self.subjects, self.phases, console.width):
+                    console.print(table)
             if self.targets:
                 for line in tables.verdicts(series, self.subjects, self.phases):
                     console.print(f"  {series.title}: {line}", highlight=False)
@@ -66,7 +66,7 @@ class Report:
             if self.targets:
                 lines += [f"- {line}" for line in tables.verdicts(series, self.subjects, self.phases)] + [""]
         for setting, counts in self.requests.items():
-            lines += [f"### Requests for each operation, {setting}", ""]
+            lines += [f"### Requests for each operation, entry or MiB: {setting}", ""]
             lines += ["Counted by the kernel (`fuse:fuse_request_send`); FORGET is not among them.", ""]
             lines += [tables.request_markdown(counts, self.subjects, self.phases), ""]
         return "\n".join(lines)

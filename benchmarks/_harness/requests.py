@@ -9,6 +9,7 @@ is a pass of its own: nothing is timed while it is traced.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,7 +23,7 @@ from _harness.mounts import Mount, unmount
 
 _OPCODE = re.compile(r"\((?:FUSE|CUSE)_(\w+)\)")
 
-Counts = dict[str, dict[str, float]]  # phase -> opcode -> requests for each operation
+Counts = dict[str, dict[str, float]]  # phase -> opcode -> requests for each operation, entry or MiB
 
 
 class RequestCounter:
@@ -72,7 +73,7 @@ def request_counter(directory: Path) -> Iterator[RequestCounter | None]:
 
 
 def count(counter: RequestCounter, client: Client, directory: Path, mount: Mount, load: Load) -> Counts:
-    """Run ``load`` step by step and return the requests for each operation (or directory entry) of each phase."""
+    """Run ``load`` step by step and return the requests for each operation, entry or MiB of each phase."""
     counter.watch(mount)
     command = [
         *client.command,
@@ -82,9 +83,9 @@ def count(counter: RequestCounter, client: Client, directory: Path, mount: Mount
         f"--mib={load.mib}",
         "--step",
     ]
-    counts: Counts = {}
+    seen: dict[str, Counter[str]] = {}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
         assert program.stdin is not None
         assert program.stderr is not None
@@ -95,8 +96,14 @@ def count(counter: RequestCounter, client: Client, directory: Path, mount: Mount
             if where == "before":
                 counter.reset()
             else:
-                seen = counter.read()
-                counts[phase] = {opcode: number / load.ops for opcode, number in sorted(seen.items())}
+                seen[phase] = counter.read()
             program.stdin.write("\n")
             program.stdin.flush()
-    return counts
+        assert program.stdout is not None
+        said = json.loads(program.stdout.read())
+    amounts = {entry["name"]: entry["amount"] for entry in said["phases"] if entry.get("amount")}
+    return {
+        phase: {opcode: number / amounts[phase] for opcode, number in sorted(found.items())}
+        for phase, found in seen.items()
+        if phase in amounts
+    }

@@ -101,28 +101,40 @@ def _unit(series: Series, phase: str) -> str:
     return ""
 
 
-def rate_table(
-    series: Series, group: Group, subjects: Sequence[Subject], phases: Sequence[str], *, spreads: bool
-) -> Table:
-    """One row for each phase, one column for each subject of the group, then Instar's ratios.
+def rate_tables(
+    series: Series, group: Group, subjects: Sequence[Subject], phases: Sequence[str], width: int
+) -> list[Table]:
+    """Rates and ratios in one table where ``width`` columns are enough for both, else in two."""
+    title = f"{series.title}: {group.title}"
+    rivals = [subject for subject in subjects if subject.name in compare(group, subjects)]
+    if width >= 110:
+        return [_table(title, series, group, group.subjects, rivals, phases, spreads=width >= 130)]
+    rates = _table(title, series, group, group.subjects, [], phases, spreads=False)
+    ratios = _table("Instar against them", series, group, (), rivals, phases, spreads=False)
+    return [rates, ratios] if rivals else [rates]
 
-    With ``spreads`` the quartiles stand below each median, which needs some 120 columns.
-    """
-    labels = _labels(subjects)
-    rivals = compare(group, subjects)
-    table = Table(
-        title=f"{series.title}: {group.title}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1)
-    )
+
+def _table(
+    title: str,
+    series: Series,
+    group: Group,
+    shown: Sequence[Subject],
+    rivals: Sequence[Subject],
+    phases: Sequence[str],
+    *,
+    spreads: bool,
+) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column("phase", no_wrap=True)
-    for subject in group.subjects:
+    for subject in shown:
         style = "green" if subject.name == group.instar else ""
-        table.add_column(_short(subject.label), justify="right", style=style)
+        table.add_column(_short(subject.label), justify="right", style=style, no_wrap=not spreads)
     for rival in rivals:
-        table.add_column(f"/ {_short(labels[rival])}", justify="right")
+        table.add_column(f"/ {_short(rival.label)}", justify="right", no_wrap=True)
     for phase in phases:
         unit = _unit(series, phase)
         row: list[Text | str] = [phase if unit == "op/s" else f"{phase} [dim]{unit}"]
-        for subject in group.subjects:
+        for subject in shown:
             rate = summary.rate(series, subject.name, phase)
             if rate is None:
                 row.append(Text(summary.error(series, subject.name, phase)[:24] or "-", style="red"))
@@ -131,8 +143,8 @@ def rate_table(
             else:
                 row.append(number(rate.median))
         for rival in rivals:
-            ratio = summary.ratio(series, group.instar, rival, phase)
-            row.append(Text(ratio_text(ratio), style=_ratio_style(ratio, rival)))
+            ratio = summary.ratio(series, group.instar, rival.name, phase)
+            row.append(Text(ratio_text(ratio), style=_ratio_style(ratio, rival.name)))
         table.add_row(*row)
     return table
 
@@ -200,16 +212,16 @@ def request_text(opcodes: dict[str, float]) -> str:
 
 
 def request_table(counts: dict[str, Counts], subjects: Sequence[Subject], phases: Sequence[str]) -> Table:
-    """Requests for each operation: the sum, by subject."""
+    """Requests for each operation, entry or MiB: the sum, by subject."""
     counted = [subject for subject in subjects if subject.name in counts]
     table = Table(
-        title="requests that reach the server, for each operation or entry",
+        title="requests that reach the server for each operation, entry or MiB",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
     table.add_column("phase", no_wrap=True)
     for subject in counted:
-        table.add_column(subject.label.partition(" (")[0], justify="right")
+        table.add_column(subject.label.partition(" (")[0].replace(" ", "\n"), justify="right")
     for phase in phases:
         sums = [sum(counts[subject.name].get(phase, {}).values()) for subject in counted]
         table.add_row(phase, *(f"{value:.2f}" for value in sums))

@@ -53,7 +53,10 @@ class Mirror(mfusepy.Operations):
         return 0
 
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
-        os.utime(self._source + path, None, ns=times, follow_symlinks=False)
+        if times is None:
+            os.utime(self._source + path, follow_symlinks=False)
+        else:
+            os.utime(self._source + path, ns=times, follow_symlinks=False)
         return 0
 
     def _own(self, path: str) -> None:
