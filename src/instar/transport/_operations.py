@@ -49,6 +49,7 @@ Encode = Callable[["Session", int, Message, Result], "bytes | memoryview | bytea
 Undo = Callable[["Session", Context, int, Message, Result], None]
 
 _WRITE_FLAGS: Final = tuple(WriteFlags(value) for value in range(8))
+_NO_CHANGE: Final = (FattrFlags.FATTR_FH | FattrFlags.FATTR_LOCKOWNER).value
 _SURELY_SHORT: Final = 63  # characters: at most four bytes each
 _LOCK_TYPES: Final = {0: LockType.RDLCK, 1: LockType.WRLCK, 2: LockType.UNLCK}
 
@@ -237,7 +238,10 @@ def _setattr(session: Session, ctx: Context, nodeid: int, message: Message) -> R
     if valid & FattrFlags.FATTR_MTIME_NOW.value:
         changes.mtime_now = True
         changes.mtime = now_ns() if changes.atime is None or not changes.atime_now else changes.atime
-    changes.kill_suidgid = bool(valid & FattrFlags.FATTR_KILL_SUIDGID.value)
+    # With HANDLE_KILLPRIV_V2 a request that names no change (chown(-1, -1), a write path of the kernel's own) is there
+    # for the set-ID bits alone.
+    names_nothing = not valid & ~_NO_CHANGE
+    changes.kill_suidgid = bool(valid & FattrFlags.FATTR_KILL_SUIDGID.value) or names_nothing
     return session.fs.setattr(ctx, nodeid, changes, message.fh if valid & FattrFlags.FATTR_FH.value else None)
 
 

@@ -195,6 +195,8 @@ class FuseDevice:
             if streak >= _BUSY_AFTER:
                 self._latency.hold()
                 if self._spin(started + _SPIN_NS):
+                    if self._pending is not None:
+                        return
                     continue
                 ready = poller.poll(_IDLE_MS)
                 if not ready:
@@ -215,7 +217,7 @@ class FuseDevice:
             length = read()
             if length > 0:
                 self._pending = self.session.handle(self._buffer, length)
-                return self._pending is None
+                return True
             if length < 0:
                 return True
         return False
