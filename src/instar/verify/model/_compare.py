@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import tempfile
 import textwrap
@@ -125,8 +126,9 @@ class Comparer:
                     f"after {name}\n  {thing!r} has (mode, links, uid, gid, size, device)\n"
                     f"  {self.subject.label}: {_show(ours[0])}\n  {self.oracle.label}: {_show(theirs[0])}"
                 )
-            if operation.times and self.check_times and not self._was_mapped(theirs[2]):
-                self._compare_times(name, thing, ours[1], theirs[1])
+            if operation.times and self.check_times and self._keeps_times(theirs[0], theirs[2]):
+                both_ways = self.fine_times and not operation.may_keep_times
+                self._compare_times(name, thing, ours[1], theirs[1], both_ways)
         return oracle
 
     def _one(
@@ -146,17 +148,25 @@ class Comparer:
             seen[thing] = (attributes, changed, inode)
         return outcome, seen
 
-    def _was_mapped(self, inode: int) -> bool:
-        """Whether stores through a mapping may set this file's times at any moment."""
-        return inode in self._mapped
+    def _keeps_times(self, attributes: Attributes, inode: int) -> bool:
+        """Whether times change only when an operation changes them.
+
+        Stores through a mapping set them at any moment, and those of a FIFO belong to the kernel's pipe.
+        """
+        return inode not in self._mapped and not stat.S_ISFIFO(attributes[0] or 0)
 
     def _compare_times(
-        self, name: str, thing: str, ours: tuple[bool, bool] | None, theirs: tuple[bool, bool] | None
+        self,
+        name: str,
+        thing: str,
+        ours: tuple[bool, bool] | None,
+        theirs: tuple[bool, bool] | None,
+        both_ways: bool,
     ) -> None:
         if ours is None or theirs is None:
             return
         for kind, mine, other in zip(("mtime", "ctime"), ours, theirs, strict=True):
-            if mine != other and (self.fine_times or other):
+            if mine != other and (both_ways or other):
                 words = {True: f"changed the {kind}", False: f"left the {kind} alone"}
                 raise self._fail(
                     f"{name} on {thing!r}\n  {self.subject.label}: {words[mine]}\n"

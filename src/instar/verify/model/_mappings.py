@@ -2,7 +2,8 @@
 """Operations on mapped files: shared and private mappings that live on while the file changes under them.
 
 A mapping has a number of its own. An access past the end of the file is an outcome (EFAULT) and not a signal: see
-:mod:`instar.edge.mmap_file`. Times are not compared: the kernel may set them when it writes the pages back.
+:mod:`instar.edge.mmap_file`. Times are not compared: the kernel may set them when it writes the pages back. What is
+stored after the end of the file in its last page is unspecified once the file grows, so such stores are left out.
 
 Specification: mmap(2), msync(2).
 """
@@ -14,7 +15,7 @@ from typing import ClassVar
 
 from instar.edge.mmap_file import PAGE_SIZE, FileMapping, MapFlags, Protection
 from instar.verify.model._operation import Operation, Value
-from instar.verify.model._world import World
+from instar.verify.model._world import Mapped, World
 
 __all__ = ["Map", "MapLoad", "MapStore", "MapSync", "Unmap"]
 
@@ -42,10 +43,7 @@ class Map(Operation):
             MapFlags.PRIVATE if self.private else MapFlags.SHARED,
             self.first * PAGE_SIZE,
         )
-        old = world.mappings.pop(self.mapping, None)
-        if old is not None:
-            old.close()
-        world.mappings[self.mapping] = made
+        world.map(self.mapping, Mapped(made, world.fd(self.slot), self.first * PAGE_SIZE))
 
 
 def _inside(mapping: FileMapping, offset: int, size: int) -> tuple[int, int]:
@@ -66,7 +64,7 @@ class MapLoad(Operation):
 
     def run(self, world: World) -> Value:
         """The bytes; EFAULT where a program would get SIGBUS."""
-        mapping = world.mapping(self.mapping)
+        mapping = world.mapping(self.mapping).memory
         return mapping.load(*_inside(mapping, self.offset, self.size))
 
 
@@ -82,9 +80,12 @@ class MapStore(Operation):
 
     def run(self, world: World) -> Value:
         """Bytes stored; EFAULT where a program would get SIGBUS or SIGSEGV."""
-        mapping = world.mapping(self.mapping)
-        offset, size = _inside(mapping, self.offset, len(self.data))
-        mapping.store(offset, self.data[:size])
+        mapped = world.mapping(self.mapping)
+        offset, size = _inside(mapped.memory, self.offset, len(self.data))
+        end = mapped.end_of_file()
+        if offset < -(-end // PAGE_SIZE) * PAGE_SIZE:
+            size = max(0, min(size, end - offset))
+        mapped.memory.store(offset, self.data[:size])
         return size
 
 
@@ -98,7 +99,7 @@ class MapSync(Operation):
 
     def run(self, world: World) -> Value:
         """Wait for the data."""
-        world.mapping(self.mapping).sync()
+        world.mapping(self.mapping).memory.sync()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,5 +112,4 @@ class Unmap(Operation):
 
     def run(self, world: World) -> Value:
         """Unmap."""
-        world.mapping(self.mapping)
-        world.mappings.pop(self.mapping).close()
+        world.unmap(self.mapping)

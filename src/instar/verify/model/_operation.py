@@ -108,6 +108,9 @@ class Operation:
     times: ClassVar[bool] = True
     """Whether "mtime changed" and "ctime changed" must agree: not where the kernel is free to set them later."""
 
+    may_keep_times: ClassVar[bool] = False
+    """Whether the oracle may leave the times alone, when nothing really changed, and the subject need not."""
+
     def run(self, world: World) -> Value:
         """Do it in ``world``, whose directory is the working directory. Raises OSError."""
         raise NotImplementedError

@@ -18,7 +18,7 @@ from typing import Final, Self
 from instar.edge.mmap_file import FileMapping
 from instar.verify.model._operation import Operation, Outcome
 
-__all__ = ["Attributes", "Times", "World"]
+__all__ = ["Attributes", "Mapped", "Times", "World", "attributes"]
 
 _UMASK: Final = 0o022
 
@@ -40,6 +40,30 @@ def _observed(found: os.stat_result) -> tuple[Attributes, Times, int]:
     return attributes(found), (found.st_mtime_ns, found.st_ctime_ns), found.st_ino
 
 
+class Mapped:
+    """A mapping and where its file ends.
+
+    Args:
+        memory: the mapping; closed with this object.
+        fd: the file; may be closed by its owner afterwards, for only its inode is kept, not the open file.
+        start: where in the file the mapping begins, bytes.
+    """
+
+    def __init__(self, memory: FileMapping, fd: int, start: int) -> None:
+        self.memory = memory
+        self._start = start
+        self._inode = os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
+
+    def end_of_file(self) -> int:
+        """Bytes from the start of the mapping to the end of the file; less than zero if it ends before."""
+        return os.fstat(self._inode).st_size - self._start
+
+    def close(self) -> None:
+        """Unmap."""
+        self.memory.close()
+        os.close(self._inode)
+
+
 class World:
     """A directory under test. Use as a context manager, or call :meth:`close`: it holds descriptors there.
 
@@ -55,7 +79,7 @@ class World:
         self.root = os.path.abspath(root)
         self.label = label or self.root
         self.handles: dict[int, int] = {}
-        self.mappings: dict[int, FileMapping] = {}
+        self.mappings: dict[int, Mapped] = {}
         self._root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -104,7 +128,19 @@ class World:
         del self.handles[slot]
         return fd
 
-    def mapping(self, number: int) -> FileMapping:
+    def map(self, number: int, mapped: Mapped) -> None:
+        """Remember a mapping, in the place of one that has the number."""
+        old = self.mappings.pop(number, None)
+        if old is not None:
+            old.close()
+        self.mappings[number] = mapped
+
+    def unmap(self, number: int) -> None:
+        """Remove a mapping; raises EBADF if there is none."""
+        self.mapping(number).close()
+        del self.mappings[number]
+
+    def mapping(self, number: int) -> Mapped:
         """A mapping; raises EBADF if there is none."""
         try:
             return self.mappings[number]
