@@ -207,7 +207,11 @@ def verdicts(series: Series, subjects: Sequence[Subject], phases: Sequence[str])
 
 def request_text(opcodes: dict[str, float]) -> str:
     """``LOOKUP 1 + OPEN 1``; what comes less than once in fifty operations is left out."""
-    parts = [f"{opcode} {share:.2g}" for opcode, share in opcodes.items() if share >= 0.02]
+    parts = [
+        f"{opcode} {share:.2g}" if share < 10 else f"{opcode} {share:.0f}"
+        for opcode, share in opcodes.items()
+        if share >= 0.02
+    ]
     return " + ".join(parts) or "none"
 
 
