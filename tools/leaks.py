@@ -5,12 +5,13 @@
 
 INSTAR_LEAKS_GRACE, in seconds (5), is the time that a process gets to end by itself after the command.
 
-The command runs in a mount namespace of its own where that is possible (root), so that the mounts of other programs
-are not mistaken for its own, and as the child of a *subreaper*: a process that it starts and forgets becomes ours when
-its parent ends, and is seen here. What is left is named, then killed and unmounted. The exit code is the
-command's own, or 3 when the command succeeded and left something.
+Where that is possible (root), the command runs in mount and process namespaces of its own: the mounts of other
+programs are not mistaken for its own, and however it ends, nothing of it lives on. Elsewhere this process is a
+*subreaper*. Either way, a process that the command starts and forgets becomes ours when its parent ends, and is seen
+here. What is left is named, then killed and unmounted. The exit code is the command's own, or 3 when the command succeeded
+and left something.
 
-Sources: prctl(2), PR_SET_CHILD_SUBREAPER; unshare(1); proc_pid_mountinfo(5).
+Sources: prctl(2), PR_SET_CHILD_SUBREAPER; unshare(1); pid_namespaces(7); proc_pid_mountinfo(5).
 """
 
 from __future__ import annotations
@@ -77,9 +78,29 @@ def _await_children() -> None:
         _reap()
 
 
-def _private_namespace() -> list[str]:
-    """The prefix that gives a command its own mount namespace; empty where this user may not have one."""
-    prefix = ["unshare", "--mount", "--propagation", "private", "--"]
+def _run_and_reap(command: list[str]) -> int:
+    """Run a command to its end, collecting what it orphans; returns its exit code as a shell would."""
+    process = subprocess.Popen(command)
+    while True:
+        pid, status = os.wait()
+        if pid == process.pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _private_namespaces() -> list[str]:
+    """The prefix that gives a command its own namespaces; empty where this user may not have them."""
+    prefix = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--",
+    ]
     if os.getuid() != 0:
         return []
     try:
@@ -92,7 +113,7 @@ def _private_namespace() -> list[str]:
 def _run_inside(command: list[str]) -> int:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before = left_mounts()
-    code = subprocess.run(command, check=False).returncode
+    code = _run_and_reap(command)
     _await_children()
     left = []
     for mount in sorted(left_mounts() - before):
@@ -114,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("usage: python -m tools.leaks COMMAND ARGUMENT...", file=sys.stderr)
         return 2
     if os.environ.pop(INSIDE, None) is None:
-        inside = [*_private_namespace(), sys.executable, "-m", "tools.leaks", *command]
+        inside = [*_private_namespaces(), sys.executable, "-m", "tools.leaks", *command]
         return subprocess.run(inside, check=False, env={**os.environ, INSIDE: "1"}).returncode
     return _run_inside(command)
 

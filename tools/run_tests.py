@@ -141,6 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     options = parser.parse_args(arguments)
     every = not (options.lint or options.tests or options.quick)
+    # A stop from outside ends the step that runs, as Ctrl-C does, and does not leave it behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     steps = []
     if every or options.lint:
         steps += lint_steps()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,11 +28,37 @@ def test_a_command_that_leaves_nothing_keeps_its_exit_code(code):
 
 def test_a_process_that_outlives_the_command_is_named_and_ended():
     done = leaks("sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $!")
-    pid = int(done.stdout)
     assert done.returncode == 3
-    assert f"left behind: process {pid}: sleep 300" in done.stderr
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert f"left behind: process {int(done.stdout)}: sleep 300" in done.stderr
+
+
+def test_what_is_left_is_gone_when_the_watch_ends(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    done = leaks("sh", "-c", f"setsid sleep 300 > {fifo} 2>/dev/null &")
+    assert done.returncode == 3
+    assert os.read(reader, 1) == b"", "somebody still has the other end"
+    os.close(reader)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.getuid() != 0, reason="a process namespace needs root")
+def test_what_is_left_is_gone_when_the_watch_is_killed(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    command = [sys.executable, "-m", "tools.leaks", "sh", "-c", f"setsid sleep 300 > {fifo} & echo on; wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout.read(3) == b"on\n"
+        os.killpg(process.pid, signal.SIGKILL)
+    os.set_blocking(reader, True)
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_a_command_that_a_signal_ends_gives_the_shells_exit_code():
+    assert leaks("sh", "-c", "kill -9 $$").returncode == 137
 
 
 def test_a_process_that_ends_soon_after_the_command_is_forgiven():
