@@ -105,6 +105,8 @@ def test_a_write_or_truncation_that_shall_clear_the_set_id_bits_does_and_no_othe
     assert fs.setattr(ROOT, ino, SetAttr(size=5, kill_suidgid=True)).mode & 0o7777 == 0o755
     path.chmod(0o6755)
     assert fs.setattr(ROOT, ino, SetAttr(kill_suidgid=True)).mode & 0o7777 == 0o755
+    link = fs.symlink(ROOT, ROOT_INO, "link", "file").ino
+    assert stat.S_ISLNK(fs.setattr(ROOT, link, SetAttr(kill_suidgid=True)).mode)
 
 
 def test_syncing_runs_beside_other_requests_and_survives_a_release(opened):

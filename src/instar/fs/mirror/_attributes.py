@@ -47,9 +47,6 @@ class Attributes(MirrorBase):
         before = self.nodes.attr(ino)
         path = self._path(ino)
         owns = changes.uid is not None or changes.gid is not None
-        mode = changes.mode
-        if mode is None and changes.kill_suidgid and changes.size is None and not owns:
-            mode = _without_set_ids(before.mode)
         undo = contextlib.ExitStack()
         with undo:
             if owns:
@@ -59,8 +56,10 @@ class Attributes(MirrorBase):
                     -1 if changes.gid is None else changes.gid,
                 )
                 undo.callback(self._take_back, path, before, owner=True)
-            if mode is not None:
-                os.chmod(path, mode & 0o7777)
+            elif changes.size is None and (changes.kill_suidgid or changes == SetAttr()):
+                os.chown(path, -1, -1)  # clears set-ID bits as a change of owner does, and moves ctime
+            if changes.mode is not None:
+                os.chmod(path, changes.mode & 0o7777)
                 undo.callback(self._take_back, path, before, owner=False)
             if changes.size is not None:
                 self._truncate(path, changes.size, fh, kill=changes.kill_suidgid)
@@ -168,12 +167,6 @@ class Attributes(MirrorBase):
         finally:
             os.close(fd)
         return Ioctl(result, answer[:out_size])
-
-
-def _without_set_ids(mode: int) -> int:
-    """The mode after a change by someone who may not keep set-ID bits: set-group-ID goes if the group may execute."""
-    mode &= ~stat.S_ISUID
-    return mode & ~stat.S_ISGID if mode & stat.S_IXGRP else mode
 
 
 def _timespec(time: int | None, *, now: bool) -> tuple[int, int]:
