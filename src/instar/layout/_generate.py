@@ -139,7 +139,7 @@ _COMMON: Final = {
     "_list": list,
     "_misfit": _misfit,
     "_short": _short,
-    "_UE": (struct.error, OverflowError),
+    "_UE": (struct.error, OverflowError, IndexError),
 }
 
 

@@ -14,6 +14,7 @@ and writes them, as in C. An anonymous union inside a `Struct` does the same wit
 
 from __future__ import annotations
 
+import copy
 import keyword
 import struct
 import sys
@@ -36,6 +37,7 @@ from instar.layout._place import (
     make_flex,
     wrong,
 )
+from instar.layout._view import ArrayView
 
 if TYPE_CHECKING:
     from typing import Self
@@ -180,6 +182,7 @@ def _make(
         slots = tuple(f.name for f in plain) + tuple(f"__layout_u{i}__" for i in range(len(regions)))
     namespace |= {
         "__slots__": slots,
+        "__hash__": None,  # values change, so they are no keys
         "SIZE": size,
         "ALIGN": align,
         "FIELDS": MappingProxyType({f.name: f for f in fields}),
@@ -206,7 +209,7 @@ class _Layout:
     """What structures and unions have in common. The functions here are replaced in each layout."""
 
     __slots__ = ()
-    __hash__: ClassVar[None]  # type: ignore[assignment] # values change, so they are no keys
+    __hash__: ClassVar[None]  # type: ignore[assignment] # see _make
 
     SIZE: ClassVar[int] = 0
     """Bytes, with padding, without a flexible array."""
@@ -276,6 +279,18 @@ class _Layout:
         """
         raise NotImplementedError
 
+    def __copy__(self) -> Self:
+        made: Self = _rebuild(*_state(self))
+        return made
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        cls, values, shared = _state(self)
+        made: Self = _rebuild(cls, copy.deepcopy(values, memo), shared)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, _state(self)
+
     def __repr__(self) -> str:
         shown = []
         for name in self.FIELDS:
@@ -298,6 +313,32 @@ class Union(_Layout, metaclass=LayoutMeta):
     """Base of every C union: each field reads and writes the same bytes."""
 
     __slots__ = ()
+
+
+def _state(obj: Any) -> tuple[LayoutMeta, list[Any], list[bytes]]:
+    """What makes an instance again: its class, the values of plain fields, the bytes of unions.
+
+    A view becomes a value.
+    """
+    cls: Any = next(c for c in type(obj).__mro__ if "FIELDS" in c.__dict__)
+    if cls.__layout_union__:
+        return cls, [], [obj.pack()]
+    values = [getattr(obj, f.name) for f in cls.__layout_plain__]
+    values = [v.tolist() if isinstance(v, ArrayView) else v for v in values]
+    shared = [bytes(getattr(obj, f"__layout_u{i}__")) for i in range(len(cls.__layout_regions__))]
+    return cls, values, shared
+
+
+def _rebuild(cls: Any, values: list[Any], shared: list[bytes]) -> Any:
+    """The instance that `_state` describes."""
+    if cls.__layout_union__:
+        return cls.unpack(shared[0])
+    made = object.__new__(cls)
+    for field, value in zip(cls.__layout_plain__, values, strict=True):
+        setattr(made, field.name, value)
+    for i, content in enumerate(shared):
+        setattr(made, f"__layout_u{i}__", bytearray(content))
+    return made
 
 
 _RESERVED: Final = frozenset(dir(Struct)) | set(keyword.kwlist)

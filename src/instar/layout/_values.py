@@ -52,8 +52,9 @@ __all__ = [
 Load: TypeAlias = "Callable[[Any, int], Any]"  # (buffer, offset in bytes) -> value
 Store: TypeAlias = "Callable[[Any, int, Any], None]"  # (buffer, offset in bytes, value)
 
-# What the struct module and int.to_bytes raise for a value that does not fit.
-VALUE_ERRORS = (struct.error, TypeError, OverflowError, AttributeError)
+# What the struct module, int.to_bytes and the closures here raise for a value that does not fit; IndexError comes
+# from an offset beyond 64 bits.
+VALUE_ERRORS = (struct.error, TypeError, OverflowError, AttributeError, IndexError, LayoutError)
 
 _codecs: dict[str, struct.Struct] = {}
 
@@ -344,7 +345,7 @@ def _scalar_problem(scalar: Scalar, value: Any) -> tuple[str, str] | None:
         if not isinstance(value, (int, float)):
             return "", f"must be a number, not {_kind(value)}"
         try:
-            struct.pack(scalar.code, value)
+            struct.pack("<" + scalar.code, value)
         except (struct.error, OverflowError):
             return "", f"{_show(value)} does not fit in {scalar}"
         return None

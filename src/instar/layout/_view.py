@@ -68,12 +68,16 @@ class ArrayView(Sequence[Any]):
         where = self._where(index)
         try:
             self._set(self._buf, where, value)
-        except (*_values.VALUE_ERRORS, LayoutError) as err:
+        except _values.VALUE_ERRORS as err:
             raise LayoutError(f"{self._what}[{index}]: {value!r} does not fit ({err})") from None
 
     def __iter__(self) -> Iterator[Any]:
-        get, buf, step = self._get, self._buf, self._step
-        return (get(buf, at) for at in range(self._at, self._at + self._count * step, step))
+        get, buf, start, step = self._get, self._buf, self._at, self._step
+        return (get(buf, start + i * step) for i in range(self._count))
+
+    def tolist(self) -> list[Any]:
+        """The elements as a list; inner arrays become lists too, layouts stay views."""
+        return [item.tolist() if isinstance(item, ArrayView) else item for item in self]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (list, tuple, ArrayView)):
@@ -151,7 +155,8 @@ def _flex_property_lines(
         names["_fget"], names["_fset"] = view_loader(elem, order, where), _values.storer(elem, order)
         names["_ArrayView"] = ArrayView
         start = f"self.__layout_o__ + {f.offset}"
-        read = f"_ArrayView(self.__layout_b__, {start}, (self.__layout_e__ - {start}) // {step}, {step}, _fget, _fset, {where!r})"
+        count = f"(self.__layout_e__ - ({start})) // {step}"
+        read = f"_ArrayView(self.__layout_b__, {start}, {count}, {step}, _fget, _fset, {where!r})"
     names["_encode_tail"] = tail_encoder(elem, order)
 
     def store(self: Any, value: Any) -> None:
@@ -174,11 +179,29 @@ def _flex_property_lines(
     ]
 
 
+def _nested_storer(f: Field, layout: Any, where: str) -> Callable[[Any, Any], None]:
+    """A setter for a member that ends in a flexible array: its length stays as it is."""
+
+    def store(self: Any, value: Any) -> None:
+        found = _values.problem(layout, value)
+        if found is not None:
+            raise LayoutError(f"{where}{found[0]}: {found[1]}")
+        data, start = value.pack(), self.__layout_o__ + f.offset
+        have = max(layout.SIZE, self.__layout_e__ - start)
+        if len(data) != have:
+            raise LayoutError(
+                f"{where}: {len(data)} bytes do not fit the view's {have}; their number is fixed"
+            )
+        self.__layout_b__[start : start + have] = data
+
+    return store
+
+
 def _compile_properties(cls: LayoutMeta, fields: list[tuple[Field, str, str]], label: str) -> dict[str, Any]:
     """Properties for `fields`, each with the expressions of its buffer and base offset."""
     made: dict[str, Any] = {}
     names: dict[str, Any] = {
-        "_E": (*_values.VALUE_ERRORS, LayoutError),
+        "_E": _values.VALUE_ERRORS,
         "_explain_set": _explain_set,
         "_made": made,
     }
@@ -190,10 +213,11 @@ def _compile_properties(cls: LayoutMeta, fields: list[tuple[Field, str, str]], l
             lines += _flex_property_lines(f, flex.elem, cls.__layout_order__, where, names)
         elif isinstance(f.type, type) and f.type.__layout_flex__ is not None:
             names[f"_g{serial}"] = view_maker(f.type)
+            names[f"_nest{serial}"] = _nested_storer(f, f.type, where)
             lines += [
                 "def _get(self):",
                 f"    return _g{serial}(self.__layout_b__, self.__layout_o__ + {f.offset}, self.__layout_e__)",
-                f"_made[{f.name!r}] = property(_get)",
+                f"_made[{f.name!r}] = property(_get, _nest{serial})",
             ]
         else:
             lines += _property_lines(f, cls.__layout_order__, where, names, buf, off, serial)
