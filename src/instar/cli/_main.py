@@ -35,7 +35,10 @@ class _Group(click.Group):
             click.echo(f"instar: {error}", err=True)
             ctx.exit(EXIT_FAILURE)
         except OSError as error:
-            click.echo(f"instar: {error.strerror}: {error.filename}" if error.filename else f"instar: {error}", err=True)
+            click.echo(
+                f"instar: {error.strerror}: {error.filename}" if error.filename else f"instar: {error}",
+                err=True,
+            )
             ctx.exit(EXIT_FAILURE)
 
 
@@ -51,7 +54,9 @@ def _instar() -> None:
 @_instar.command("mount")
 @click.argument("target")
 @click.argument("mountpoint", type=click.Path(path_type=Path))
-@click.option("-o", "options", multiple=True, metavar="k=v,...", help="Mount options, and options of the file system.")
+@click.option(
+    "-o", "options", multiple=True, metavar="k=v,...", help="Mount options, and options of the file system."
+)
 @click.option("-f", "--foreground", is_flag=True, help="Serve in this process; Ctrl-C unmounts.")
 def _mount(target: str, mountpoint: Path, options: tuple[str, ...], *, foreground: bool) -> None:
     """Mount TARGET at the directory MOUNTPOINT.
@@ -66,7 +71,7 @@ def _mount(target: str, mountpoint: Path, options: tuple[str, ...], *, foregroun
     Options that mount itself knows: ro, nosuid, nodev, noexec, noatime, allow_other, default_permissions (both "no..."
     as well), max_write, max_read, entry_timeout, attr_timeout, negative_timeout (seconds), fsname, latency=auto|off.
     All others go to the file system.
-    """
+    """  # noqa: D301 - click wants the character itself, which keeps it from filling the lines
     mount_options, rest = parse_options(",".join(options))
     start(target, str(mountpoint), mount_options, rest, foreground=foreground)
 
@@ -101,7 +106,10 @@ def _status(mountpoint: str | None, *, as_json: bool) -> None:
             raise MountError(f"Nothing of Instar's is mounted at {mountpoint}.")
         records = [record]
     if as_json:
-        rows = [{**msgspec.to_builtins(record), "uptime": record.uptime, "alive": record.alive} for record in records]
+        rows = [
+            {**msgspec.to_builtins(record), "uptime": record.uptime, "alive": record.alive}
+            for record in records
+        ]
         click.echo(json.dumps(rows, indent=2))
     elif not records:
         click.echo("Nothing is mounted. `instar mount memfs DIR` mounts a first file system.")
@@ -117,7 +125,12 @@ def _print_table(records: list[MountRecord]) -> None:
         state = "serving" if record.alive else "dead: `instar umount -l` it"
         pid = str(record.pid) if record.pid else "?"
         table.add_row(
-            record.mountpoint, record.target or record.source, pid, _duration(record.uptime), record.version, state
+            record.mountpoint,
+            record.target or record.source,
+            pid,
+            _duration(record.uptime),
+            record.version,
+            state,
         )
     Console(highlight=False).print(table)
 
@@ -136,14 +149,16 @@ def _duration(seconds: float) -> str:
 def _new(name: str) -> None:
     """Write NAME.py: a small, commented file system that mounts at once."""
     path = write_skeleton(name)
-    click.echo(f"Wrote {path}. Try it:\n\n  mkdir -p mnt\n  instar mount {path} mnt\n  cat mnt/hello\n  instar umount mnt")
+    click.echo(
+        f"Wrote {path}. Try it:\n\n  mkdir -p mnt\n  instar mount {path} mnt\n  cat mnt/hello\n  instar umount mnt"
+    )
 
 
 @_instar.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def _completion(shell: str) -> None:
     """Print the completion script for a shell, e.g. `eval "$(instar completion bash)"`."""
-    from click.shell_completion import get_completion_class  # noqa: PLC0415 - for this verb only
+    from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
     assert kind is not None

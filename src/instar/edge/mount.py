@@ -24,10 +24,20 @@ from instar._errors import InstarError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MountError", "MountFlags", "UmountFlags", "fusermount", "mount", "open_fuse_device", "umount", "unmount"]
+__all__ = [
+    "MountError",
+    "MountFlags",
+    "UmountFlags",
+    "fusermount",
+    "mount",
+    "open_fuse_device",
+    "umount",
+    "unmount",
+]
 
 FUSE_DEVICE = "/dev/fuse"
 
+# SAFETY: the prototypes are those of sys/mount.h, so no argument is passed in another width than the C library reads.
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.mount.restype = ctypes.c_int
@@ -96,7 +106,9 @@ def mount(source: str, target: str, fstype: str, flags: MountFlags, data: str) -
     """``mount(2)``. Raises :class:`OSError` with the call's errno, naming ``target``."""
     # SAFETY: five arguments of the declared types; the byte strings live until the call returns and the kernel
     # copies what it needs from them.
-    result = _libc.mount(os.fsencode(source), os.fsencode(target), fstype.encode(), int(flags), os.fsencode(data))
+    result = _libc.mount(
+        os.fsencode(source), os.fsencode(target), fstype.encode(), int(flags), os.fsencode(data)
+    )
     if result != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), target)
@@ -157,7 +169,8 @@ def unmount(target: str, *, lazy: bool = False, force: bool = False) -> None:
             _fusermount_unmount(target, lazy=lazy)
         elif error.errno == errno.EBUSY:
             raise MountError(
-                f"{target} is in use: close what is open there (`fuser -vm {target}`), or use --lazy.", errno.EBUSY
+                f"{target} is in use: close what is open there (`fuser -vm {target}`), or use --lazy.",
+                errno.EBUSY,
             ) from None
         elif error.errno in (errno.EINVAL, errno.ENOENT):
             raise MountError(f"Nothing is mounted at {target}.", error.errno) from None

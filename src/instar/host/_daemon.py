@@ -60,7 +60,9 @@ def start(
         said = pipe.read()
     os.waitpid(child, 0)
     if said != _READY:
-        raise StartError(said.decode(errors="replace").strip() or f"The server of {mountpoint} died while it started.")
+        raise StartError(
+            said.decode(errors="replace").strip() or f"The server of {mountpoint} died while it started."
+        )
 
 
 def _child(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from instar._errors import InstarError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,8 +50,10 @@ def runtime_directory() -> Path:
     if os.geteuid() == 0:
         path = Path("/run/instar")
     else:
-        path = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/instar-{os.geteuid()}") / "instar"  # noqa: S108
+        path = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/instar-{os.geteuid()}") / "instar"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.geteuid():
+        raise InstarError(f"{path} belongs to somebody else: set XDG_RUNTIME_DIR to a directory of your own.")
     return path
 
 
@@ -57,7 +61,9 @@ def list_mounts() -> list[MountRecord]:
     """Every Instar mount that this process can see, in the order of the kernel's table."""
     found = []
     directory = runtime_directory()
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    for line in (
+        Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    ):
         left, _, right = line.partition(" - ")
         fields, (fstype, source, *_) = left.split(), right.split()
         if not fstype.startswith("fuse.instar"):

@@ -62,12 +62,12 @@ def load(text: str) -> Target:
     'memfs'
     """
     if text == "memfs":
-        from instar.fs.memfs import MemFS  # noqa: PLC0415 - only what is mounted is imported
+        from instar.fs.memfs import MemFS
 
         return Target("memfs", MemFS)
     scheme, colon, rest = text.partition(":")
     if scheme == "mirror":
-        from instar.fs.mirror import MirrorFS  # noqa: PLC0415
+        from instar.fs.mirror import MirrorFS
 
         if not rest:
             raise TargetError("mirror needs a directory: `mirror:DIR`.")
@@ -124,7 +124,9 @@ def _in_module(module: ModuleType, name: str, path: str) -> Target:
     if isinstance(found, FileSystem):
         return Target(name, lambda: found)
     if not callable(found):
-        raise TargetError(f"{path}:{name} is {type(found).__name__}, not a FileSystem class, object or function.")
+        raise TargetError(
+            f"{path}:{name} is {type(found).__name__}, not a FileSystem class, object or function."
+        )
     return Target(name, found)
 
 
@@ -162,7 +164,9 @@ def _convert(factory: Callable[..., object], name: str, options: Options) -> dic
 
 def _hints(factory: Callable[..., object]) -> dict[str, Any]:
     try:
-        return get_type_hints(vars(factory).get("__init__", factory) if isinstance(factory, type) else factory)
+        return get_type_hints(
+            vars(factory).get("__init__", factory) if isinstance(factory, type) else factory
+        )
     except NameError:  # an annotation that is only there for a type checker
         return {}
 

@@ -8,4 +8,13 @@ from instar.transport._options import MountOptions, OptionError, parse_options
 from instar.transport._session import Reply, Session
 from instar.transport.fuse_dev import FuseDevice
 
-__all__ = ["FuseDevice", "MountOptions", "OptionError", "Reply", "Session", "attach", "mount", "parse_options"]
+__all__ = [
+    "FuseDevice",
+    "MountOptions",
+    "OptionError",
+    "Reply",
+    "Session",
+    "attach",
+    "mount",
+    "parse_options",
+]

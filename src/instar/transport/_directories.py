@@ -64,7 +64,9 @@ class DirectoryStream:
             error, self._error, self._iterator = self._error, None, None
             raise error
         iterator = self._iterator
-        if isinstance(iterator, AsyncIterator) or (plus and session.async_lookup and not session.own_readdirplus):
+        if isinstance(iterator, AsyncIterator) or (
+            plus and session.async_lookup and not session.own_readdirplus
+        ):
             return self._fill_async(session, ctx, ino, listing, plus=plus)
         assert iterator is not None
         lookup = session.fs.lookup if plus and not session.own_readdirplus else None
@@ -127,13 +129,17 @@ class DirectoryStream:
         """Add one entry; hold it back and return False when it does not fit."""
         cookie = line.cookie
         if not 0 < cookie < _COOKIE_MAX:
-            raise ValueError(f"readdir gave {line.name!r} the cookie {cookie}; it must be from 1 to 2**63 - 4")
+            raise ValueError(
+                f"readdir gave {line.name!r} the cookie {cookie}; it must be from 1 to 2**63 - 4"
+            )
         wire_cookie = cookie + _DOTS
         buffer = listing.buffer
         if plus:
             entry = line.entry
             if entry is None:
-                fits = buffer.add_plus(0, 0, 0.0, 0.0, _NO_ATTR, line.ino, wire_cookie, line.mode >> 12, line.name)
+                fits = buffer.add_plus(
+                    0, 0, 0.0, 0.0, _NO_ATTR, line.ino, wire_cookie, line.mode >> 12, line.name
+                )
             else:
                 entry_timeout, attr_timeout = session.timeouts(entry)
                 fits = buffer.add_plus(

@@ -54,7 +54,12 @@ def attach(fs: FileSystem, mountpoint: str, options: MountOptions) -> int:
         if error.errno == errno.EACCES:
             return _fusermount(mountpoint, source, kind, flags, settings)
         raise
-    data = [f"fd={fd}", f"rootmode={stat.S_IFMT(mode):o}", f"user_id={os.geteuid()}", f"group_id={os.getegid()}"]
+    data = [
+        f"fd={fd}",
+        f"rootmode={stat.S_IFMT(mode):o}",
+        f"user_id={os.geteuid()}",
+        f"group_id={os.getegid()}",
+    ]
     data += [key if value is None else f"{key}={value}" for key, value in settings.items()]
     try:
         edge.mount(source, mountpoint, f"fuse.instar.{kind}", flags, ",".join(data))
@@ -70,15 +75,20 @@ def _check_mountpoint(mountpoint: str) -> int:
     try:
         mode = os.stat(mountpoint).st_mode
     except FileNotFoundError:
-        raise MountError(f"{mountpoint} does not exist: make it with `mkdir {mountpoint}`.", errno.ENOENT) from None
+        raise MountError(
+            f"{mountpoint} does not exist: make it with `mkdir {mountpoint}`.", errno.ENOENT
+        ) from None
     except OSError as error:
         if error.errno == errno.ENOTCONN:
             raise MountError(
-                f"{mountpoint} is a mount whose server is gone: run `instar umount {mountpoint}` first.", errno.ENOTCONN
+                f"{mountpoint} is a mount whose server is gone: run `instar umount {mountpoint}` first.",
+                errno.ENOTCONN,
             ) from None
         raise MountError(f"{mountpoint} cannot be used: {error.strerror}.", error.errno or 0) from None
     if not stat.S_ISDIR(mode):
-        raise MountError(f"{mountpoint} is not a directory: file systems are mounted on directories.", errno.ENOTDIR)
+        raise MountError(
+            f"{mountpoint} is not a directory: file systems are mounted on directories.", errno.ENOTDIR
+        )
     return mode
 
 
@@ -114,7 +124,7 @@ def mount(
             setattr(fs, name, value)
     device = FuseDevice(attach(fs, path, options), fs, options)
     try:
-        with _signals_unmount(path):
+        with _signals_unmount(path, device.stop):
             if ready is not None:
                 ready()
             device.serve()
@@ -123,16 +133,22 @@ def mount(
         raise
 
 
-def _detach(path: str) -> None:
+def _detach(path: str) -> bool:
+    """Detach lazily; False when there is nothing (any more)."""
     try:
         edge.unmount(path, lazy=True)
     except (MountError, OSError) as error:
         _log.debug("nothing to unmount at %s: %s", path, error)
+        return False
+    return True
 
 
 @contextmanager
-def _signals_unmount(path: str) -> Iterator[None]:
-    """While the body runs, SIGINT and SIGTERM unmount ``path``; a no-op outside the main thread."""
+def _signals_unmount(path: str, stop: Callable[[], None]) -> Iterator[None]:
+    """While the body runs, SIGINT and SIGTERM unmount ``path``; a no-op outside the main thread.
+
+    Where somebody has detached the mount already, and only open files keep it alive, they ``stop`` the server.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -143,7 +159,8 @@ def _signals_unmount(path: str) -> Iterator[None]:
             edge.unmount(path)
         except (MountError, OSError) as error:
             _log.warning("%s Unmounting lazily; a second signal ends the server at once.", error)
-            _detach(path)
+            if not _detach(path):
+                stop()
 
     def on_signal(number: int, frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):

@@ -26,7 +26,9 @@ __all__ = ["DeviceNotifier"]
 
 _log = logging.getLogger("instar.fuse")
 #: The kernel does not know the node, the name or the caller (any more), or the mount is going: nothing is left to do.
-_MOOT: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ENOTCONN, errno.EINVAL, errno.ENOTEMPTY})
+_MOOT: Final = frozenset(
+    {errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ENOTCONN, errno.EINVAL, errno.ENOTEMPTY}
+)
 
 
 class DeviceNotifier:

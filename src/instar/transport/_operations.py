@@ -136,7 +136,14 @@ def _created(session: Session, nodeid: int, message: Message, result: tuple[Entr
     if entry.ino <= 0:
         raise ValueError(f"node numbers are positive, got {entry!r}")
     body = wire.encode_create(
-        entry.ino, entry.generation, entry_timeout, attr_timeout, entry.attr, opened.fh, _open_flags(session, opened), 0
+        entry.ino,
+        entry.generation,
+        entry_timeout,
+        attr_timeout,
+        entry.attr,
+        opened.fh,
+        _open_flags(session, opened),
+        0,
     )
     session.remember(entry.ino)
     session.opened(entry.ino, message.flags)
@@ -402,7 +409,9 @@ def _ioctl(session: Session, ctx: Context, nodeid: int, message: Message) -> Res
 
 def _ioctl_done(session: Session, nodeid: int, message: Message, result: Result) -> bytes:
     if len(result.data) > message.out_size:
-        raise ValueError(f"ioctl {message.cmd:#x} has room for {message.out_size} bytes, got {len(result.data)}")
+        raise ValueError(
+            f"ioctl {message.cmd:#x} has room for {message.out_size} bytes, got {len(result.data)}"
+        )
     return wire.encode_ioctl(result.result, bytes(result.data))
 
 
@@ -444,9 +453,7 @@ _OP = Opcode
 OPERATIONS: Final[dict[int, Operation]] = {
     _OP.FUSE_LOOKUP: Operation("lookup", _lookup, _entry, _undo_entry),
     _OP.FUSE_GETATTR: Operation("getattr", _getattr, _attr),
-    _OP.FUSE_STATX: Operation(
-        "getattr", _getattr, lambda s, n, m, r: wire.encode_statx(s.attr_timeout, r)
-    ),
+    _OP.FUSE_STATX: Operation("getattr", _getattr, lambda s, n, m, r: wire.encode_statx(s.attr_timeout, r)),
     _OP.FUSE_SETATTR: Operation("setattr", _setattr, _attr),
     _OP.FUSE_READLINK: Operation("readlink", lambda s, c, n, m: s.fs.readlink(c, n), _path),
     _OP.FUSE_SYMLINK: Operation(
@@ -459,7 +466,10 @@ OPERATIONS: Final[dict[int, Operation]] = {
         _undo_entry,
     ),
     _OP.FUSE_MKDIR: Operation(
-        "mkdir", lambda s, c, n, m: s.fs.mkdir(_creator(s, c, m.umask), n, m.name, m.mode), _entry, _undo_entry
+        "mkdir",
+        lambda s, c, n, m: s.fs.mkdir(_creator(s, c, m.umask), n, m.name, m.mode),
+        _entry,
+        _undo_entry,
     ),
     _OP.FUSE_UNLINK: Operation("unlink", lambda s, c, n, m: s.fs.unlink(c, n, m.name), _nothing),
     _OP.FUSE_RMDIR: Operation("rmdir", lambda s, c, n, m: s.fs.rmdir(c, n, m.name), _nothing),
@@ -493,7 +503,9 @@ OPERATIONS: Final[dict[int, Operation]] = {
     ),
     _OP.FUSE_GETXATTR: Operation("getxattr", lambda s, c, n, m: s.fs.getxattr(c, n, m.name), _xattr),
     _OP.FUSE_LISTXATTR: Operation("listxattr", _listxattr, _xattr_names),
-    _OP.FUSE_REMOVEXATTR: Operation("removexattr", lambda s, c, n, m: s.fs.removexattr(c, n, m.name), _nothing),
+    _OP.FUSE_REMOVEXATTR: Operation(
+        "removexattr", lambda s, c, n, m: s.fs.removexattr(c, n, m.name), _nothing
+    ),
     _OP.FUSE_OPENDIR: Operation("opendir", _opendir, _opened_dir, _undo_opendir),
     _OP.FUSE_READDIR: Operation("readdir", _readdir, _listing),
     _OP.FUSE_READDIRPLUS: Operation("readdirplus", _readdirplus, _listing, _undo_readdirplus),
@@ -508,7 +520,9 @@ OPERATIONS: Final[dict[int, Operation]] = {
     _OP.FUSE_SETLKW: Operation("setlk", lambda s, c, n, m: _setlk(s, c, n, m, wait=True), _nothing),
     _OP.FUSE_ACCESS: Operation("access", lambda s, c, n, m: s.fs.access(c, n, m.mask), _nothing),
     _OP.FUSE_BMAP: Operation(
-        "bmap", lambda s, c, n, m: s.fs.bmap(c, n, m.block, m.blocksize), lambda s, n, m, r: wire.encode_bmap(r)
+        "bmap",
+        lambda s, c, n, m: s.fs.bmap(c, n, m.block, m.blocksize),
+        lambda s, n, m, r: wire.encode_bmap(r),
     ),
     _OP.FUSE_IOCTL: Operation("ioctl", _ioctl, _ioctl_done, keeps_buffer=True),
     _OP.FUSE_POLL: Operation("poll", _poll, lambda s, n, m, r: wire.encode_poll(r)),

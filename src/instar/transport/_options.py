@@ -35,7 +35,9 @@ _FLAGS: Final[dict[str, tuple[MountFlags, MountFlags]]] = {
     "noatime": (MountFlags.NOATIME, MountFlags.NONE),
 }
 #: What mount(8) and fstab put in and means nothing to a file system.
-_IGNORED: Final = frozenset({"defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev"})
+_IGNORED: Final = frozenset(
+    {"defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev"}
+)
 
 
 class MountOptions(msgspec.Struct, kw_only=True):

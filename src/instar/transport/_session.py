@@ -116,7 +116,9 @@ class Session:
         While the awaitable is not done, ``buffer`` must stay as it is.
         """
         self.requests += 1
-        length_field, opcode, unique, nodeid, uid, gid, pid, extensions, _ = wire.IN_HEADER.unpack_from(buffer)
+        length_field, opcode, unique, nodeid, uid, gid, pid, extensions, _ = wire.IN_HEADER.unpack_from(
+            buffer
+        )
         operation = OPERATIONS.get(opcode)
         if operation is None:
             self._handle_special(opcode, unique, buffer, length)
@@ -136,7 +138,7 @@ class Session:
             if hasattr(result, "__await__"):
                 return self._finish_later(operation, ctx, unique, nodeid, message, result)
             body = operation.encode(self, nodeid, message, result)
-        except Exception as error:  # the one place where a plain handler's exception becomes an errno
+        except Exception as error:  # noqa: BLE001 - the one place where a plain handler's exception becomes an errno
             self._refuse(operation, unique, error)
             return None
         if not self._reply.send(unique, body) and operation.undo is not None:
@@ -161,7 +163,7 @@ class Session:
         except asyncio.CancelledError:
             self._fail(unique, errno.EINTR)
             return
-        except Exception as error:  # and the one for asynchronous handlers
+        except Exception as error:  # noqa: BLE001 - and the one for asynchronous handlers
             self._refuse(operation, unique, error)
             return
         finally:
@@ -276,7 +278,7 @@ class Session:
             return
         try:
             self.fs.forget(ino)
-        except Exception as error:  # forget has no reply; a broken one must not end the mount
+        except Exception as error:  # noqa: BLE001 - forget has no reply; a broken one must not end the mount
             self.exceptions += 1
             self._report("forget", error)
 

@@ -266,7 +266,9 @@ class FuseDevice:
                     if plain > _PLAIN_AGAIN and self._pending is None and len(asyncio.all_tasks(loop)) == 1:
                         return
                     if plain % 16 == 0:
-                        await asyncio.sleep(0)  # waiting handlers get their turn under a flood of plain requests
+                        await asyncio.sleep(
+                            0
+                        )  # waiting handlers get their turn under a flood of plain requests
                     continue
                 if length < 0 or self.session.ended:
                     self._done = True

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations of a `MemFS` on attributes, extended ones and ACLs included."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from instar.fs import posix_acl
+from instar.fs._types import (
+    Attr,
+    Context,
+    SetAttr,
+    StatFs,
+    XattrFlags,
+    now_ns,
+)
+from instar.fs.memfs._inode import Inode
+from instar.fs.memfs._pages import PAGE_SIZE
+from instar.fs.memfs._store import NAME_MAX, Store, fail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Attributes"]
+
+
+_XATTR_SIZE_MAX: Final = 65536  # XATTR_SIZE_MAX and XATTR_LIST_MAX, linux/limits.h
+_XATTR_NAMESPACES: Final = ("user.", "trusted.", "security.")
+
+
+class Attributes(Store):
+    """Everything that a node is asked about itself."""
+
+    def getattr(self, ctx: Context, ino: int, fh: int | None = None) -> Attr:
+        return self._node(ino)
+
+    def setattr(self, ctx: Context, ino: int, changes: SetAttr, fh: int | None = None) -> Attr:
+        node = self._node(ino)
+        now = now_ns()
+        if changes.size is not None:
+            self._resize(ino, changes.size)
+            node.mtime = now
+        if changes.mode is not None:
+            node.mode = stat.S_IFMT(node.mode) | (changes.mode & 0o7777)
+            self._update_acl_mode(node)
+        if changes.uid is not None or changes.gid is not None:
+            node.uid = node.uid if changes.uid is None else changes.uid
+            node.gid = node.gid if changes.gid is None else changes.gid
+            if changes.mode is None and node.children is None:
+                self._kill_suidgid(node)
+        elif changes.kill_suidgid:
+            self._kill_suidgid(node)
+        if changes.atime is not None:
+            node.atime = changes.atime
+        if changes.mtime is not None:
+            node.mtime = changes.mtime
+        node.ctime = now if changes.ctime is None else changes.ctime
+        return node
+
+    @staticmethod
+    def _update_acl_mode(node: Inode) -> None:
+        if node.xattrs is not None and posix_acl.XATTR_ACCESS in node.xattrs:
+            entries = posix_acl.chmod(posix_acl.decode(node.xattrs[posix_acl.XATTR_ACCESS]), node.mode)
+            node.xattrs[posix_acl.XATTR_ACCESS] = posix_acl.encode(entries)
+
+    def statfs(self, ctx: Context, ino: int) -> StatFs:
+        free = self._page_limit - self._pages_used
+        limit = self._inode_limit if self._inode_limit is not None else (1 << 32) - 1
+        return StatFs(
+            blocks=self._page_limit,
+            bfree=free,
+            bavail=free,
+            files=limit,
+            ffree=limit - len(self._nodes),
+            bsize=PAGE_SIZE,
+            frsize=PAGE_SIZE,
+            namelen=NAME_MAX,
+        )
+
+    def getxattr(self, ctx: Context, ino: int, name: str) -> bytes:
+        xattrs = self._node(ino).xattrs
+        if xattrs is None or name not in xattrs:
+            self._check_xattr_name(name)
+            fail(errno.ENODATA)
+        return xattrs[name]
+
+    def setxattr(self, ctx: Context, ino: int, name: str, value: bytes, flags: XattrFlags) -> None:
+        node = self._node(ino)
+        self._check_xattr_name(name)
+        xattrs = node.xattrs if node.xattrs is not None else {}
+        if flags & XattrFlags.CREATE and name in xattrs:
+            fail(errno.EEXIST)
+        if flags & XattrFlags.REPLACE and name not in xattrs:
+            fail(errno.ENODATA)
+        if len(value) > _XATTR_SIZE_MAX:
+            fail(errno.E2BIG)
+        if (
+            sum(len(os.fsencode(key)) + 1 for key in xattrs if key != name) + len(os.fsencode(name))
+            >= _XATTR_SIZE_MAX
+        ):
+            fail(errno.ENOSPC)
+        if name == posix_acl.XATTR_ACCESS:
+            bits, minimal = posix_acl.mode_of(posix_acl.decode(value))
+            node.mode = (node.mode & ~0o777) | bits
+            if minimal:
+                xattrs.pop(name, None)
+            else:
+                xattrs[name] = value
+        elif name == posix_acl.XATTR_DEFAULT:
+            if node.children is None:
+                fail(errno.EACCES)
+            if posix_acl.decode(value):
+                xattrs[name] = value
+            else:
+                xattrs.pop(name, None)
+        else:
+            xattrs[name] = value
+        node.xattrs = xattrs or None
+        node.ctime = now_ns()
+
+    def listxattr(self, ctx: Context, ino: int) -> Iterable[str]:
+        return tuple(self._node(ino).xattrs or ())
+
+    def removexattr(self, ctx: Context, ino: int, name: str) -> None:
+        node = self._node(ino)
+        self._check_xattr_name(name)
+        if node.xattrs is None or name not in node.xattrs:
+            if name in (posix_acl.XATTR_ACCESS, posix_acl.XATTR_DEFAULT):
+                return
+            fail(errno.ENODATA)
+        del node.xattrs[name]
+        node.xattrs = node.xattrs or None
+        node.ctime = now_ns()
+
+    @staticmethod
+    def _check_xattr_name(name: str) -> None:
+        if not name.startswith(_XATTR_NAMESPACES) and name not in (
+            posix_acl.XATTR_ACCESS,
+            posix_acl.XATTR_DEFAULT,
+        ):
+            fail(errno.EOPNOTSUPP)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Store`: the nodes of a `MemFS`, how they are made and counted, and what must hold of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final, NoReturn
+
+from instar.fs import posix_acl
+from instar.fs._filesystem import FileSystem
+from instar.fs._types import (
+    ROOT_INO,
+    Context,
+    now_ns,
+)
+from instar.fs.memfs._inode import Inode
+from instar.fs.memfs._pages import PAGE_SIZE, Pages
+
+__all__ = ["MAX_SIZE", "NAME_MAX", "Store", "fail"]
+
+
+_FOREVER: Final = 365 * 86400.0  # seconds: nothing changes behind the kernel's back
+NAME_MAX: Final = 255  # bytes
+MAX_SIZE: Final = (1 << 63) - PAGE_SIZE  # MAX_LFS_FILESIZE, to a whole page
+_CAPABILITY: Final = "security.capability"
+
+
+def fail(code: int) -> NoReturn:
+    """Raise :class:`OSError` with an errno and its text."""
+    raise OSError(code, os.strerror(code))
+
+
+def _half_of_memory() -> int:
+    """The default size limit in bytes, that of tmpfs: half of the machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+class Store(FileSystem):
+    """Nodes by number, pages against the limit, directory entries against link counts."""
+
+    entry_timeout = _FOREVER
+    attr_timeout = _FOREVER
+    negative_timeout = _FOREVER
+
+    def __init__(
+        self,
+        *,
+        size: int | None = None,
+        inodes: int | None = None,
+        mode: int = 0o755,
+        uid: int | None = None,
+        gid: int | None = None,
+    ) -> None:
+        if size is not None and size < 0:
+            raise ValueError(f"size must not be negative, got {size}")
+        self._page_limit = (_half_of_memory() if size is None else size) // PAGE_SIZE
+        self._pages_used = 0
+        self._inode_limit = inodes
+        self._next_ino = ROOT_INO
+        self._nodes: dict[int, Inode] = {}
+        context = Context(uid=os.geteuid() if uid is None else uid, gid=os.getegid() if gid is None else gid)
+        root = self._new_inode(context, None, stat.S_IFDIR | (mode & 0o7777))
+        root.parent = ROOT_INO
+        root.nlink = 2
+
+    def _charge(self, pages: int) -> None:
+        used = self._pages_used + pages
+        if pages > 0 and used > self._page_limit:
+            fail(errno.ENOSPC)
+        self._pages_used = used
+
+    def _node(self, ino: int) -> Inode:
+        node = self._nodes.get(ino)
+        if node is None:
+            fail(errno.ESTALE)
+        return node
+
+    def _directory(self, ino: int) -> dict[str, tuple[int, int]]:
+        children = self._node(ino).children
+        if children is None:
+            fail(errno.ENOTDIR)
+        return children
+
+    def _child(self, parent: int, name: str) -> Inode:
+        child = self._directory(parent).get(name)
+        if child is None:
+            fail(errno.ENOENT)
+        return self._nodes[child[1]]
+
+    def _file(self, ino: int) -> tuple[Inode, Pages]:
+        node = self._node(ino)
+        if node.data is None:
+            fail(errno.EISDIR if node.children is not None else errno.EINVAL)
+        return node, node.data
+
+    def _new_inode(self, ctx: Context, parent: Inode | None, mode: int, rdev: int = 0) -> Inode:
+        """Make a node that has no name yet: owner, group, mode and lists as ``open(2)`` and ``acl(5)`` say."""
+        if self._inode_limit is not None and len(self._nodes) >= self._inode_limit:
+            fail(errno.ENOSPC)
+        gid = ctx.gid
+        xattrs: dict[str, bytes] | None = None
+        is_dir = stat.S_ISDIR(mode)
+        if parent is not None:
+            if parent.mode & stat.S_ISGID:
+                gid = parent.gid
+                if is_dir:
+                    mode |= stat.S_ISGID
+            default = None if parent.xattrs is None else parent.xattrs.get(posix_acl.XATTR_DEFAULT)
+            if stat.S_ISLNK(mode):
+                pass
+            elif default is None:
+                mode &= ~ctx.umask
+            else:
+                mode, acl = posix_acl.inherit(posix_acl.decode(default), mode)
+                xattrs = {posix_acl.XATTR_ACCESS: posix_acl.encode(acl)} if acl is not None else {}
+                if is_dir:
+                    xattrs[posix_acl.XATTR_DEFAULT] = default
+        ino = self._next_ino
+        self._next_ino = ino + 1
+        now = now_ns()
+        node = Inode(
+            ino, mode, 0, ctx.uid, gid, rdev, atime=now, mtime=now, ctime=now, btime=now,
+            data=Pages(self._charge) if stat.S_ISREG(mode) else None,
+            children={} if is_dir else None,
+            xattrs=xattrs or None,
+        )  # fmt: skip
+        node.blocks = 0
+        self._nodes[ino] = node
+        return node
+
+    @staticmethod
+    def _enter(parent: Inode, name: str, node: Inode) -> None:
+        """Put a name into a directory. A name that is there already keeps its cookie, so that a listing under way
+        shows it once.
+        """
+        assert parent.children is not None
+        old = parent.children.get(name)
+        if old is None:
+            parent.children[name] = (parent.next_cookie, node.ino)
+            parent.next_cookie += 1
+        else:
+            parent.children[name] = (old[0], node.ino)
+        if node.children is not None:
+            node.parent = parent.ino
+            parent.nlink += 1
+
+    @staticmethod
+    def _leave(parent: Inode, node: Inode) -> None:
+        """Undo what :meth:`_enter` counted for a directory; the name itself is the caller's to remove or replace."""
+        if node.children is not None:
+            parent.nlink -= 1
+
+    @staticmethod
+    def _drop_link(node: Inode) -> None:
+        """One name less. A node without names goes with the kernel's last reference, see :meth:`forget`."""
+        node.nlink = 0 if node.children is not None else node.nlink - 1
+
+    def _make(self, ctx: Context, parent: int, name: str, mode: int, rdev: int = 0) -> Inode:
+        directory = self._node(parent)
+        children = directory.children
+        if children is None:
+            fail(errno.ENOTDIR)
+        if name in children:
+            fail(errno.EEXIST)
+        if len(name) > NAME_MAX or (not name.isascii() and len(os.fsencode(name)) > NAME_MAX):
+            fail(errno.ENAMETOOLONG)
+        if directory.nlink == 0:
+            fail(errno.ENOENT)
+        node = self._new_inode(ctx, directory, mode, rdev)
+        node.nlink = 1 if node.children is None else 2
+        self._enter(directory, name, node)
+        directory.mtime = directory.ctime = node.ctime
+        return node
+
+    def _resize(self, ino: int, size: int) -> None:
+        node, data = self._file(ino)
+        if size > MAX_SIZE:
+            fail(errno.EFBIG)
+        if size < node.size:
+            data.truncate(size)
+        node.size = size
+        node.blocks = len(data) * (PAGE_SIZE // 512)
+
+    @staticmethod
+    def _kill_suidgid(node: Inode) -> None:
+        """Clear what would let another user run the file with its owner's rights (``chown(2)``, ``write(2)``)."""
+        node.mode &= ~stat.S_ISUID
+        if node.mode & stat.S_IXGRP:
+            node.mode &= ~stat.S_ISGID
+        if node.xattrs is not None:
+            node.xattrs.pop(_CAPABILITY, None)
+
+    def assert_invariants(self) -> None:
+        """Raise :class:`AssertionError` if the tree, the link counts or the page count are not consistent."""
+        names: dict[int, int] = {}
+        subdirectories: dict[int, int] = {}
+        for node in self._nodes.values():
+            node.assert_invariants()
+            for _, number in (node.children or {}).values():
+                assert number in self._nodes, (node.ino, number)
+                names[number] = names.get(number, 0) + 1
+                if self._nodes[number].children is not None:
+                    subdirectories[node.ino] = subdirectories.get(node.ino, 0) + 1
+                    assert self._nodes[number].parent == node.ino, number
+        for node in self._nodes.values():
+            if node.children is None:
+                assert node.nlink == names.get(node.ino, 0), node.ino
+            elif node.nlink:
+                assert node.nlink == 2 + subdirectories.get(node.ino, 0), node.ino
+        assert self._pages_used == sum(
+            len(node.data) for node in self._nodes.values() if node.data is not None
+        )
