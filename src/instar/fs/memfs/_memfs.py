@@ -25,6 +25,8 @@ class MemFS(Names, Attributes, Data):
     nodes (default: no limit); beyond them operations raise ``ENOSPC``. ``mode``, ``uid`` and ``gid`` are the root
     directory's.
 
+    >>> import os
+    >>> from instar.fs import ROOT_INO, Context, WriteFlags
     >>> fs = MemFS(size=1 << 20)
     >>> entry, opened = fs.create(Context(), ROOT_INO, "hello", 0o644, os.O_RDWR)
     >>> fs.write(Context(), entry.ino, opened.fh, 0, memoryview(b"world"), WriteFlags.NONE)
