@@ -137,6 +137,13 @@ class FileSystemMachine(RuleBasedStateMachine):
         self.do(m.WriteFile(directory + leaf, data))
         return directory + leaf
 
+    @rule(target=names, directory=directories, leaf=_LEAVES, key=_XATTRS, value=_VALUES, new=names)
+    def tag_and_rename_a_file(self, directory, leaf, key, value, new):
+        self.do(m.WriteFile(directory + leaf, b"tagged"))
+        self.do(m.SetXattr(directory + leaf, key, value))
+        self.do(m.Rename(directory + leaf, new))
+        return directory + leaf
+
     @rule(name=names)
     def read_file(self, name):
         self.do(m.ReadFile(name))
@@ -252,6 +259,13 @@ class FileSystemMachine(RuleBasedStateMachine):
         slot = self.open(lambda slot: m.Open(slot, name, os.O_RDWR | os.O_CREAT))
         if slot == self.slot:
             self.do(m.Unlink(name))
+            self.do(m.Write(slot, data))
+        return slot
+
+    @rule(target=handles, name=names, data=_DATA)
+    def append_to_a_file(self, name, data):
+        slot = self.open(lambda slot: m.Open(slot, name, os.O_RDWR | os.O_CREAT | os.O_APPEND))
+        if slot == self.slot:
             self.do(m.Write(slot, data))
         return slot
 

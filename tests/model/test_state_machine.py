@@ -15,7 +15,7 @@ from tests.support.subjects import SUBJECTS, subject
 
 pytestmark = pytest.mark.root
 
-_EXAMPLES, _LENGTH = 90, 120
+_EXAMPLES, _LENGTH = 150, 150
 
 
 @pytest.mark.timeout(300)

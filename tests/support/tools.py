@@ -26,14 +26,14 @@ def need(*programs):
         pytest.skip(sentence)
 
 
-def run(*command, timeout=60, check=True, **more):
+def run(*command, timeout=60, check=True, stdin=subprocess.DEVNULL, **more):
     """Run a program; what it printed, both streams together. A failure shows all of it.
 
     Afterwards nothing of it runs: at the timeout the whole process group is killed.
     """
     process = subprocess.Popen(
         [os.fspath(word) for word in command],
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
