@@ -149,10 +149,9 @@ class _Maker:
             spec = self._spec(member, f"{name}_{member.name}", flexible=flexible and last, depth=depth)
             field = self._field_name(member.name, cnames)
             entries.append((field, spec))
-            if not isinstance(spec.type, Bits):
-                align = _values.align_of(spec.type)
-                natural = max(natural, align)
-                packed |= bool(member.bit_offset % (align * 8))
+            align = _values.align_of(spec.type)
+            natural = max(natural, align)
+            packed |= not isinstance(spec.type, Bits) and bool(member.bit_offset % (align * 8))
         return entries, 1 if packed or record.size % natural else natural
 
     def _extent(self, member: Member, name: str) -> int:
@@ -177,6 +176,8 @@ class _Maker:
     def _spec(self, member: Member, name: str, *, flexible: bool, depth: int) -> Spec:
         if member.bit_width:
             base = self._type(member.type, name, flexible=False, depth=depth)
+            if base is _CHAR:
+                base = _SIGNED[1]
             if not isinstance(base, Scalar) or base.kind not in _INTEGER or member.bit_width > base.size * 8:
                 raise BtfError(f"{name}: a bit-field of {member.bit_width} bits in {base}")
             return Spec(Bits(base, member.bit_width), at=member.bit_offset)
@@ -210,7 +211,7 @@ _INTEGER: Final = {_UNSIGNED[1].kind, _SIGNED[1].kind, _BOOL.kind}
 def _int(found: Int) -> FieldType:
     if IntEncoding.BOOL in found.encoding and found.size == 1:
         return _BOOL
-    if found.name == "char" or IntEncoding.CHAR in found.encoding:
+    if found.name == "char":  # gcc marks every integer of one byte as CHAR
         return _CHAR
     return (_SIGNED if IntEncoding.SIGNED in found.encoding else _UNSIGNED).get(found.size) or _opaque(
         found.size

@@ -11,15 +11,37 @@ Whatever the bytes, the only exception is `BtfError`.
 
 from __future__ import annotations
 
-import enum
 import struct
 import sys
 from array import array as _words
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
-from instar.layout._types import LayoutError
+from instar.layout._btf_types import (
+    Array,
+    BtfError,
+    DataSection,
+    DeclTag,
+    Enum,
+    Float,
+    Forward,
+    Function,
+    Int,
+    IntEncoding,
+    Kind,
+    Member,
+    Modifier,
+    Parameter,
+    Pointer,
+    Prototype,
+    Record,
+    Type,
+    Typedef,
+    TypeTag,
+    Variable,
+    VariableSlot,
+    Void,
+)
 
 __all__ = [
     "VMLINUX",
@@ -58,43 +80,6 @@ _HEADER_SIZE: Final = 24
 _MAX_STEPS: Final = 64  # modifiers, typedefs and arrays on the way to a type; the kernel allows 32
 
 
-class BtfError(LayoutError):
-    """The bytes are no BTF, or the BTF has no such type."""
-
-
-class Kind(enum.IntEnum):
-    """BTF_KIND_* of `include/uapi/linux/btf.h`."""
-
-    VOID = 0
-    INT = 1
-    PTR = 2
-    ARRAY = 3
-    STRUCT = 4
-    UNION = 5
-    ENUM = 6
-    FWD = 7
-    TYPEDEF = 8
-    VOLATILE = 9
-    CONST = 10
-    RESTRICT = 11
-    FUNC = 12
-    FUNC_PROTO = 13
-    VAR = 14
-    DATASEC = 15
-    FLOAT = 16
-    DECL_TAG = 17
-    TYPE_TAG = 18
-    ENUM64 = 19
-
-
-class IntEncoding(enum.IntFlag):
-    """BTF_INT_*: how an integer is read."""
-
-    SIGNED = 1
-    CHAR = 2
-    BOOL = 4
-
-
 # 32-bit words after the three common ones: a constant part, and a part for each of `vlen`.
 _FIXED: Final = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
 _EACH: Final = {
@@ -109,211 +94,7 @@ _FIXED_WORDS: Final = tuple(3 + _FIXED.get(k, 0) for k in Kind)
 _EACH_WORDS: Final = tuple(_EACH.get(k, 0) for k in Kind)
 
 
-# ------------------------------------------------------------------------------------------ the types
-
-
-@dataclass(frozen=True, slots=True)
-class Void:
-    """Type 0."""
-
-    id: int = 0
-    name: str = "void"
-
-
-@dataclass(frozen=True, slots=True)
-class Int:
-    """An integer of `size` bytes; `bits` of them count, from bit `bit_offset` (old BTF only)."""
-
-    id: int
-    name: str
-    size: int
-    encoding: IntEncoding
-    bit_offset: int
-    bits: int
-
-
-@dataclass(frozen=True, slots=True)
-class Float:
-    """A floating-point number of `size` bytes."""
-
-    id: int
-    name: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """A pointer to type `target`."""
-
-    id: int
-    target: int
-
-
-@dataclass(frozen=True, slots=True)
-class Array:
-    """`count` elements of type `elem`; a flexible array has count 0."""
-
-    id: int
-    elem: int
-    index: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One member of a record: `bit_offset` from its start; `bit_width` is 0 unless it is a bit-field."""
-
-    name: str
-    type: int
-    bit_offset: int
-    bit_width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A structure (`Kind.STRUCT`) or union (`Kind.UNION`) of `size` bytes."""
-
-    id: int
-    name: str
-    kind: Kind
-    size: int
-    members: tuple[Member, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Enum:
-    """An enum of `size` bytes (`ENUM` and `ENUM64`)."""
-
-    id: int
-    name: str
-    size: int
-    signed: bool
-    values: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """`struct name;` or `union name;`: declared, not defined here."""
-
-    id: int
-    name: str
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Typedef:
-    """Another name for type `target`."""
-
-    id: int
-    name: str
-    target: int
-
-
-@dataclass(frozen=True, slots=True)
-class Modifier:
-    """`const`, `volatile` or `restrict`."""
-
-    id: int
-    kind: Kind
-    target: int
-
-
-@dataclass(frozen=True, slots=True)
-class TypeTag:
-    """`__attribute__((btf_type_tag(name)))`, as `__user` or `__rcu`; `attribute` as of kernel 6.15."""
-
-    id: int
-    name: str
-    target: int
-    attribute: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DeclTag:
-    """A tag on a declaration, or on its member or parameter number `component` (-1 for the whole)."""
-
-    id: int
-    name: str
-    target: int
-    component: int
-    attribute: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter; a last one without name and with type 0 is `...`."""
-
-    name: str
-    type: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prototype:
-    """The type of a function."""
-
-    id: int
-    returns: int
-    parameters: tuple[Parameter, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function with its prototype; linkage 0 static, 1 global, 2 extern."""
-
-    id: int
-    name: str
-    prototype: int
-    linkage: int
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A variable; linkage as for `Function`."""
-
-    id: int
-    name: str
-    type: int
-    linkage: int
-
-
-@dataclass(frozen=True, slots=True)
-class VariableSlot:
-    """Where a variable lies in its section, in bytes."""
-
-    variable: int
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class DataSection:
-    """A section such as `.data..percpu`."""
-
-    id: int
-    name: str
-    size: int
-    slots: tuple[VariableSlot, ...]
-
-
-Type: TypeAlias = (
-    Void
-    | Int
-    | Float
-    | Pointer
-    | Array
-    | Record
-    | Enum
-    | Forward
-    | Typedef
-    | Modifier
-    | TypeTag
-    | DeclTag
-    | Prototype
-    | Function
-    | Variable
-    | DataSection
-)
-
+_TRANSPARENT: Final = {Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG}
 _TAGS: Final = {
     "struct": (Kind.STRUCT,),
     "union": (Kind.UNION,),
@@ -571,6 +352,26 @@ class Btf:
             case _:
                 return Modifier(type_id, kind, extra)
 
+    def _int(self, type_id: int) -> Int | None:
+        """The integer behind typedefs and modifiers, without decoding anything else on the way."""
+        for _ in range(_MAX_STEPS):
+            kind, target = self._peek(type_id)
+            if kind is Kind.INT:
+                found = self[type_id]
+                return found if isinstance(found, Int) else None
+            if kind not in _TRANSPARENT:
+                return None
+            type_id = target
+        return None
+
+    def _peek(self, type_id: int) -> tuple[Kind, int]:
+        """A type's kind and its third word: what it refers to, or its size."""
+        if self.base is not None and type_id < self._first_id:
+            return self.base._peek(type_id)  # noqa: SLF001 # of the same class
+        if not self._first_id <= type_id < len(self):
+            return Kind.VOID, 0
+        return self._kind(type_id), self._words[self._starts[type_id - self._first_id] + 2]
+
     def _name(self, offset: int) -> str:
         return self.string(offset) if offset else ""
 
@@ -582,8 +383,8 @@ class Btf:
             offset, width = (where & 0xFFFFFF, where >> 24) if flag else (where, 0)
             if not flag:
                 # Old BTF: a bit-field's width and offset are those of an INT made for it.
-                found = self.resolve(type_id) if type_id < len(self) else _VOID
-                if isinstance(found, Int) and (found.bits != found.size * 8 or found.bit_offset):
+                found = self._int(type_id)
+                if found is not None and (found.bits != found.size * 8 or found.bit_offset):
                     offset, width = offset + found.bit_offset, found.bits
             out.append(Member(self._name(words[i]), type_id, offset, width))
         return tuple(out)

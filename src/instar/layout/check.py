@@ -194,8 +194,8 @@ def _compare_item(cls: LayoutMeta, item: _Item, btf: Btf, record: Record, *, sig
             raise LayoutMismatch(cls, item.path, "name", item.path, item.cpath, "BTF")
         at, width, type_id = at + step[0], step[1], step[2]
         if index:
-            elem = btf.resolve(type_id)
-            type_id = elem.elem if isinstance(elem, BtfArray) else type_id
+            # All indices are 0, so the innermost element starts where the array does.
+            type_id = _innermost_id(btf, type_id)
     ftype = item.field.type
     if isinstance(ftype, Bits):
         ours: object = (item.offset * 8 + (item.field.bit_offset or 0) % 8, ftype.width)
@@ -223,19 +223,25 @@ def _member(btf: Btf, record: Record, name: str, depth: int = 0) -> tuple[int, i
     return None
 
 
-def _btf_signed(btf: Btf, type_id: int) -> bool | None:
-    found = btf.resolve(type_id)
+def _innermost_id(btf: Btf, type_id: int) -> int:
     for _ in range(32):
+        found = btf.resolve(type_id)
         if not isinstance(found, BtfArray):
             break
-        found = btf.resolve(found.elem)
+        type_id = found.elem
+    return type_id
+
+
+def _btf_signed(btf: Btf, type_id: int) -> bool | None:
+    found = btf.resolve(_innermost_id(btf, type_id))
     if (
         isinstance(found, Int)
         and not found.encoding & (IntEncoding.BOOL | IntEncoding.CHAR)
         and found.name != "char"
     ):
         return IntEncoding.SIGNED in found.encoding
-    return found.signed if isinstance(found, Enum) else None
+    # BTF before kernel 6.0 (and gcc 12) calls every enum unsigned.
+    return True if isinstance(found, Enum) and found.signed else None
 
 
 # ------------------------------------------------------------------------------------------- our side
