@@ -47,8 +47,10 @@ class HandleReader:
         self._mount = ctypes.c_int()
         self._mount_ref = ctypes.byref(self._mount)
 
-    def at(self, dirfd: int, name: bytes = b"", flags: int = AT_EMPTY_PATH) -> bytes:
-        """The handle of ``name`` in ``dirfd`` (symbolic links are not followed), or of ``dirfd`` itself.
+    def at(self, dirfd: int, name: bytes = b"", flags: int = AT_EMPTY_PATH) -> tuple[bytes, int]:
+        """The handle of ``name`` in ``dirfd`` (symbolic links are not followed), or of ``dirfd`` itself, and its mount.
+
+        The mount is the number in the first column of ``/proc/self/mountinfo``.
 
         Raises :class:`OSError`: ``EOPNOTSUPP`` where the file system has no handles, ``EOVERFLOW`` where they are too
         long, or what a lookup of the name raises.
@@ -60,12 +62,7 @@ class HandleReader:
         if _libc.name_to_handle_at(dirfd, name, self._buffer, self._mount_ref, flags) != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
-        return bytes(view[: _HEAD.size + view[0]])  # one byte holds the largest size
-
-    @property
-    def mount_id(self) -> int:
-        """The mount on which the last handle was found (the first column of ``/proc/self/mountinfo``)."""
-        return self._mount.value
+        return bytes(view[: _HEAD.size + view[0]]), self._mount.value  # one byte holds the largest size
 
 
 def open_handle(mount_fd: int, handle: bytes, flags: int) -> int:

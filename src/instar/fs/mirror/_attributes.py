@@ -44,42 +44,38 @@ class Attributes(MirrorBase):
         If a later step fails the earlier ones are taken back.
         """
         self._check_writable()
-        before = self.nodes.attr(ino)
         path = self._path(ino)
-        owns = changes.uid is not None or changes.gid is not None
-        undo = contextlib.ExitStack()
-        with undo:
+        uid, gid, mode, size = changes.uid, changes.gid, changes.mode, changes.size
+        owns = uid is not None or gid is not None
+        times = changes.atime is not None or changes.mtime is not None
+        before = self.nodes.attr(ino) if owns + (mode is not None) + (size is not None) + times > 1 else None
+        try:
             if owns:
-                os.chown(
-                    path,
-                    -1 if changes.uid is None else changes.uid,
-                    -1 if changes.gid is None else changes.gid,
-                )
-                undo.callback(self._take_back, path, before, owner=True)
-            elif changes.size is None and (changes.kill_suidgid or changes == SetAttr()):
+                os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid)
+            if mode is not None:
+                os.chmod(path, mode & 0o7777)
+            if size is not None:
+                self._truncate(path, size, fh, kill=changes.kill_suidgid)
+            elif not owns and (changes.kill_suidgid or not (times or mode is not None)):
                 os.chown(path, -1, -1)  # clears set-ID bits as a change of owner does, and moves ctime
-            if changes.mode is not None:
-                os.chmod(path, changes.mode & 0o7777)
-                undo.callback(self._take_back, path, before, owner=False)
-            if changes.size is not None:
-                self._truncate(path, changes.size, fh, kill=changes.kill_suidgid)
-            if changes.atime is not None or changes.mtime is not None:
-                syscalls.utimensat(
-                    b"",
-                    _timespec(changes.atime, now=changes.atime_now),
-                    _timespec(changes.mtime, now=changes.mtime_now),
-                    syscalls.AtFlags.EMPTY_PATH,
-                    dir_fd=self.nodes.fd(ino),
-                )
-            undo.pop_all()
+            if times:
+                self._set_times(ino, changes)
+        except OSError:
+            if before is not None:
+                with contextlib.suppress(OSError):  # the error that is on its way says more
+                    os.chown(path, before.uid, before.gid)
+                    os.chmod(path, before.mode & 0o7777)
+            raise
         return self.nodes.attr(ino)
 
-    @staticmethod
-    def _take_back(path: bytes, before: Attr, *, owner: bool) -> None:
-        with contextlib.suppress(OSError):  # the error that is on its way says more
-            if owner:
-                os.chown(path, before.uid, before.gid)
-            os.chmod(path, before.mode & 0o7777)
+    def _set_times(self, ino: int, changes: SetAttr) -> None:
+        syscalls.utimensat(
+            b"",
+            _timespec(changes.atime, now=changes.atime_now),
+            _timespec(changes.mtime, now=changes.mtime_now),
+            syscalls.AtFlags.EMPTY_PATH,
+            dir_fd=self.nodes.fd(ino),
+        )
 
     def _truncate(self, path: bytes, size: int, fh: int | None, *, kill: bool) -> None:
         if kill:

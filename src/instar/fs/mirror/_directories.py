@@ -80,7 +80,7 @@ class Directories(MirrorBase):
         fd = self.nodes.open_node(node, _OPEN_FLAGS)
         fh = self._next_directory
         self._next_directory = fh + 1
-        self.directories[fh] = OpenDirectory(fd, node, self.nodes.tag_of(fd))
+        self.directories[fh] = OpenDirectory(fd, node, node.tag)
         return Open(fh)
 
     def _directory(self, fh: int) -> OpenDirectory:

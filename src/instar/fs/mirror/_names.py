@@ -23,6 +23,7 @@ from instar.fs.mirror._nodes import Node, encode_name, fail
 
 __all__ = ["Names"]
 
+_DOTS: Final = frozenset({".", ".."})
 _CREATE: Final = os.O_CREAT | os.O_EXCL
 _PERMISSIONS: Final = 0o7777
 
@@ -32,10 +33,14 @@ class Names(MirrorBase):
 
     def lookup(self, ctx: Context, parent: int, name: str) -> Entry:
         """Find a name. ``.`` and ``..`` are answered from the node table, for file handles of an exported mount."""
-        if name in {".", ".."}:
+        try:
+            raw = encode_name(name)
+        except OSError:
+            if name not in _DOTS:
+                raise
             number = parent if name == "." else self.parent(parent)
             return Entry(number, self.nodes.attr(number))
-        node, attr = self.nodes.find(self.nodes.fd(parent), encode_name(name))
+        node, attr = self.nodes.find(self.nodes.fd(parent), raw)
         return Entry(node.number, attr)
 
     def parent(self, ino: int) -> int:

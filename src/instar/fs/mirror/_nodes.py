@@ -40,6 +40,7 @@ _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _SECOND: Final = 1_000_000_000  # ns
 _INO_BITS: Final = 48  # of an inode number that stay as they are on a device other than the root's
 _DOTS: Final = frozenset({b"", b".", b".."})
+_S_IFMT: Final = 0o170000  # sys/stat.h
 #: Why a file system may refuse handles or this process may not use them (name_to_handle_at(2), open_by_handle_at(2)).
 _NO_HANDLES: Final = frozenset(
     {errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL}
@@ -60,9 +61,31 @@ def encode_name(name: str) -> bytes:
         raw = name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         fail(errno.EINVAL)
+    if raw.isalnum():  # most names, and never one of those below
+        return raw
     if b"/" in raw or b"\0" in raw or raw in _DOTS:
         fail(errno.EINVAL)
     return raw
+
+
+def _attr(status: RawStatus, tag: int) -> Attr:
+    (_, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns, ctime, ctime_ns, mtime,
+     mtime_ns, rdev_major, rdev_minor, _, _, _) = status  # fmt: skip
+    return Attr(
+        ino ^ tag,
+        mode,
+        nlink,
+        uid,
+        gid,
+        os.makedev(rdev_major, rdev_minor) if rdev_major or rdev_minor else 0,
+        size,
+        blocks,
+        blksize,
+        atime * _SECOND + atime_ns,
+        mtime * _SECOND + mtime_ns,
+        ctime * _SECOND + ctime_ns,
+        btime * _SECOND + btime_ns,
+    )
 
 
 class Volume:
@@ -84,19 +107,22 @@ class Node:
 
     ``number`` is the node number, ``handle`` the file's on ``volume`` (empty where there are none), ``key`` the handle or else device and
     inode number, ``kind`` the ``S_IFMT`` bits. ``fd`` is an ``O_PATH`` descriptor or -1; it is ``pinned`` when it must stay open until the
-    node is forgotten. ``files`` are the open files.
+    node is forgotten. ``files`` are the open files. ``tag`` holds the bits that set its inode number apart from those of other devices.
 
     Invariants: a node without a handle is pinned; one that is not pinned is in the table's cache if and only if it has an ``fd``.
     """
 
-    __slots__ = ("fd", "files", "handle", "key", "kind", "number", "pinned", "volume")
+    __slots__ = ("fd", "files", "handle", "key", "kind", "number", "pinned", "tag", "volume")
 
-    def __init__(self, number: int, volume: Volume, key: bytes | tuple[int, int], kind: int) -> None:
+    def __init__(
+        self, number: int, volume: Volume, key: bytes | tuple[int, int], kind: int, tag: int
+    ) -> None:
         self.number = number
         self.volume = volume
         self.key = key
         self.handle = key if isinstance(key, bytes) else b""
         self.kind = kind
+        self.tag = tag
         self.fd = -1
         self.pinned = False
         self.files: list[OpenFile] | tuple[()] = ()
@@ -127,7 +153,7 @@ class NodeTable:
         #: Which bits are mixed into the inode numbers of each device, so that two devices do not show the same number.
         self._tags: dict[tuple[int, int], int] = {(status[19], status[20]): 0}
         volume = self._volume(status[21], root_fd)
-        self.root = Node(ROOT_INO, volume, self._key(volume, root_fd, status), stat.S_IFDIR)
+        self.root = Node(ROOT_INO, volume, self._key(volume, root_fd, status), stat.S_IFDIR, 0)
         self.root.fd = root_fd
         self.root.pinned = True
         volume.nodes[self.root.key] = self.root
@@ -219,8 +245,36 @@ class NodeTable:
     # ---------------------------------------------------------- from names to nodes
 
     def find(self, dirfd: int, name: bytes) -> tuple[Node, Attr]:
-        """The node that one name in a directory stands for, and its attributes. Raises ``ENOENT``."""
+        """The node that one name in a directory stands for, and its attributes. Raises ``ENOENT``.
+
+        The name is asked for its handle alone, and the handle for everything else: what is returned belongs together
+        whatever happens to the name meanwhile. (`benchmarks/metadata.py` shows what the short way is for.)
+        """
+        if self.use_handles:
+            try:
+                handle, mount_id = self._handles.at(dirfd, name, 0)
+                volume = self._volumes.get(mount_id)
+                if volume is not None:
+                    node = volume.nodes.get(handle)
+                    if node is not None:
+                        return node, self._attr_of(node)
+                    return self._found(volume, handle)
+            except OSError as error:
+                if error.errno != errno.ESTALE and error.errno not in _NO_HANDLES:
+                    raise
         return self.adopt(self.open_at(name, PATH_FLAGS, 0, dirfd))
+
+    def _found(self, volume: Volume, handle: bytes) -> tuple[Node, Attr]:
+        """A new node of a handle that was just found. Raises ``ESTALE`` when its file is gone already."""
+        fd = self._open_handle(volume.fd, handle, PATH_FLAGS)
+        try:
+            status = self._status.at(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        node = self._new(volume, handle, status)
+        self._keep(node, fd)
+        return node, _attr(status, node.tag)
 
     def adopt(self, fd: int, *, keep: bool = True) -> tuple[Node, Attr]:
         """The node of an open descriptor, a new one if it is not known, and its attributes.
@@ -237,9 +291,7 @@ class NodeTable:
             raise
         node = volume.nodes.get(key)
         if node is None:
-            node = Node(self._next, volume, key, status[5] & 0o170000)
-            self._next += 1
-            self._nodes[node.number] = volume.nodes[key] = node
+            node = self._new(volume, key, status)
             if keep:
                 self._keep(node, fd)
             elif not node.handle:
@@ -249,15 +301,35 @@ class NodeTable:
                 self._keep(node, fd)
             else:
                 os.close(fd)
-        return node, self._attr(status)
+        return node, _attr(status, node.tag)
+
+    def _new(self, volume: Volume, key: bytes | tuple[int, int], status: RawStatus) -> Node:
+        tag = self._tags.setdefault((status[19], status[20]), len(self._tags) << _INO_BITS)
+        node = Node(self._next, volume, key, status[5] & _S_IFMT, tag)
+        self._next += 1
+        self._nodes[node.number] = volume.nodes[key] = node
+        return node
 
     def known(self, dirfd: int, name: bytes) -> Node | None:
         """The node of a name, if it is in the table already; ``None`` when it is not or there is no such name."""
+        if self.use_handles:
+            try:
+                handle, mount_id = self._handles.at(dirfd, name, 0)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno not in _NO_HANDLES:
+                    raise
+            else:
+                volume = self._volumes.get(mount_id)
+                node = volume.nodes.get(handle) if volume is not None else None
+                if node is not None:
+                    return node
         try:
             fd = self.open_at(name, PATH_FLAGS, 0, dirfd)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-                return None
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
+                return None  # what is wrong with it, the call that follows says
             raise
         return self._known(fd)
 
@@ -287,10 +359,12 @@ class NodeTable:
 
     def attr(self, number: int) -> Attr:
         """The attributes of the node with this number. Raises ``ESTALE``."""
-        try:
-            node = self._nodes[number]
-        except KeyError:
+        node = self._nodes.get(number)
+        if node is None:
             fail(errno.ESTALE)
+        return self._attr_of(node)
+
+    def _attr_of(self, node: Node) -> Attr:
         fd = node.fd
         if fd < 0:
             # An open file is as good, and saves opening the node.
@@ -299,38 +373,7 @@ class NodeTable:
                 fd = self._reopen(node)
         elif not node.pinned:
             self._cache.move_to_end(node)
-        return self._attr(self._status.at(fd))
-
-    def attr_of(self, fd: int) -> Attr:
-        """The attributes of what is open."""
-        return self._attr(self._status.at(fd))
-
-    def _attr(self, status: RawStatus) -> Attr:
-        (_, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns, ctime, ctime_ns, mtime,
-         mtime_ns, rdev_major, rdev_minor, dev_major, dev_minor, _) = status  # fmt: skip
-        tag = self._tags.get((dev_major, dev_minor))
-        if tag is None:
-            tag = self._tags[dev_major, dev_minor] = len(self._tags) << _INO_BITS
-        return Attr(
-            ino ^ tag,
-            mode,
-            nlink,
-            uid,
-            gid,
-            os.makedev(rdev_major, rdev_minor) if rdev_major or rdev_minor else 0,
-            size,
-            blocks,
-            blksize,
-            atime * _SECOND + atime_ns,
-            mtime * _SECOND + mtime_ns,
-            ctime * _SECOND + ctime_ns,
-            btime * _SECOND + btime_ns,
-        )
-
-    def tag_of(self, fd: int) -> int:
-        """The bits that are mixed into inode numbers on the device of what is open."""
-        status = self._status.at(fd)
-        return self._tags.setdefault((status[19], status[20]), len(self._tags) << _INO_BITS)
+        return _attr(self._status.at(fd), node.tag)
 
     # ---------------------------------------------------------- life of nodes
 
@@ -413,7 +456,7 @@ class NodeTable:
     def _key(self, volume: Volume, fd: int, status: RawStatus) -> bytes | tuple[int, int]:
         if volume.fd >= 0:
             try:
-                return self._handles.at(fd)
+                return self._handles.at(fd)[0]
             except OSError as error:
                 if error.errno not in _NO_HANDLES:
                     raise
@@ -436,7 +479,7 @@ class NodeTable:
                 return -1  # a mount of a single file, or a directory that may not be read
             raise
         try:
-            opened = self._open_handle(directory, self._handles.at(fd), PATH_FLAGS)
+            opened = self._open_handle(directory, self._handles.at(fd)[0], PATH_FLAGS)
         except OSError as error:
             os.close(directory)
             if error.errno in _NO_HANDLES or error.errno == errno.ESTALE:
