@@ -145,7 +145,9 @@ class FileSystem:
         """
         _refuse(errno.ENOENT if ino == ROOT_INO else errno.ESTALE)
 
-    def setattr(self, ctx: Context, ino: int, changes: SetAttr, fh: int | None = None) -> MaybeAwaitable[Attr]:
+    def setattr(
+        self, ctx: Context, ino: int, changes: SetAttr, fh: int | None = None
+    ) -> MaybeAwaitable[Attr]:
         """Change what ``changes`` names, all of it or nothing, and return the attributes after the change.
 
         Covers ``chmod``, ``chown``, ``truncate``, ``utimensat``. Raises ``EPERM`` for a change that is not allowed,
@@ -283,7 +285,15 @@ class FileSystem:
         _refuse(errno.EOPNOTSUPP)
 
     def ioctl(
-        self, ctx: Context, ino: int, fh: int, cmd: int, arg: int, data: bytes, out_size: int, flags: IoctlFlags
+        self,
+        ctx: Context,
+        ino: int,
+        fh: int,
+        cmd: int,
+        arg: int,
+        data: bytes,
+        out_size: int,
+        flags: IoctlFlags,
     ) -> MaybeAwaitable[Ioctl]:
         """Answer ``ioctl(2)``: ``data`` is what the command's encoding says is read, ``out_size`` what is written.
 
@@ -303,7 +313,9 @@ class FileSystem:
 
     # ----------------------------------------------------------------- locks
 
-    def getlk(self, ctx: Context, ino: int, fh: int, owner: int, lock: FileLock) -> MaybeAwaitable[FileLock | None]:
+    def getlk(
+        self, ctx: Context, ino: int, fh: int, owner: int, lock: FileLock
+    ) -> MaybeAwaitable[FileLock | None]:
         """Return a lock that stands in the way of ``lock``, or ``None``.
 
         Without own versions of ``getlk`` and ``setlk`` the kernel keeps the locks itself, which is right wherever
@@ -362,7 +374,9 @@ class FileSystem:
         """Return the value of the extended attribute ``name``. Raises ``ENODATA``, ``EOPNOTSUPP``."""
         _refuse(errno.EOPNOTSUPP)
 
-    def setxattr(self, ctx: Context, ino: int, name: str, value: bytes, flags: XattrFlags) -> MaybeAwaitable[None]:
+    def setxattr(
+        self, ctx: Context, ino: int, name: str, value: bytes, flags: XattrFlags
+    ) -> MaybeAwaitable[None]:
         """Set it. ``CREATE`` raises ``EEXIST`` where it exists, ``REPLACE`` raises ``ENODATA`` where it does not."""
         _refuse(errno.EOPNOTSUPP)
 
@@ -388,5 +402,3 @@ def _seek_without_holes(size: int, offset: int, whence: int) -> int:
 
 async def _seek_without_holes_async(attr: Awaitable[Attr], offset: int, whence: int) -> int:
     return _seek_without_holes((await attr).size, offset, whence)
-
-

@@ -15,7 +15,17 @@ import os
 import struct
 from typing import Final, NamedTuple
 
-__all__ = ["XATTR_ACCESS", "XATTR_DEFAULT", "AclEntry", "AclTag", "chmod", "decode", "encode", "inherit", "mode_of"]
+__all__ = [
+    "XATTR_ACCESS",
+    "XATTR_DEFAULT",
+    "AclEntry",
+    "AclTag",
+    "chmod",
+    "decode",
+    "encode",
+    "inherit",
+    "mode_of",
+]
 
 XATTR_ACCESS: Final = "system.posix_acl_access"
 XATTR_DEFAULT: Final = "system.posix_acl_default"
@@ -56,7 +66,9 @@ def decode(value: bytes) -> list[AclEntry]:
     if _HEADER.unpack_from(value)[0] != _VERSION:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     try:
-        entries = [AclEntry(AclTag(tag), perm, id_) for tag, perm, id_ in _ENTRY.iter_unpack(value[_HEADER.size :])]
+        entries = [
+            AclEntry(AclTag(tag), perm, id_) for tag, perm, id_ in _ENTRY.iter_unpack(value[_HEADER.size :])
+        ]
     except ValueError:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
     if entries and not _valid(entries):
@@ -94,7 +106,8 @@ def chmod(entries: list[AclEntry], mode: int) -> list[AclEntry]:
     group_class = AclTag.MASK if has_mask else AclTag.GROUP_OBJ
     shifts = {AclTag.USER_OBJ: 6, group_class: 3, AclTag.OTHER: 0}
     return [
-        entry._replace(perm=(mode >> shifts[entry.tag]) & 7) if entry.tag in shifts else entry for entry in entries
+        entry._replace(perm=(mode >> shifts[entry.tag]) & 7) if entry.tag in shifts else entry
+        for entry in entries
     ]
 
 

@@ -39,7 +39,7 @@ from instar.wire.fuse import FattrFlags, Opcode, OpenFlags
 if TYPE_CHECKING:
     from instar.transport._session import Session
 
-__all__ = ["OPERATIONS", "Operation"]
+__all__ = ["OPERATIONS", "Call", "Encode", "Operation"]
 
 # A message or a result: its type depends on the opcode, and the table below is what pairs them.
 Message = Any
