@@ -66,7 +66,6 @@ from instar.wire.fuse._decode import (
     DECODERS,
     IN_HEADER,
     IN_HEADER_SIZE,
-    Decoder,
     decode_request,
     decoders,
 )
@@ -192,6 +191,7 @@ from instar.wire.fuse._requests import (
     CopyFileRange,
     Create,
     CuseInit,
+    Decoder,
     Destroy,
     Fallocate,
     Flush,

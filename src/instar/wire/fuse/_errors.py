@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from instar._errors import InstarError
 
-__all__ = ["EncodeError", "ProtocolError"]
+__all__ = ["EncodeError", "ProtocolError", "too_short", "wrong_size"]
 
 
 class ProtocolError(InstarError, ValueError):
@@ -25,3 +25,13 @@ class EncodeError(InstarError, ValueError):
     The caller's mistake, or that of the service whose answer it encodes; the message names the message and the field
     where it can.
     """
+
+
+def wrong_size(what: str, start: int, end: int, size: int) -> ProtocolError:
+    """The error about a body ``buf[start:end]`` that should be one structure of ``size`` bytes."""
+    return ProtocolError(f"{what}: the body has {end - start} bytes, not {size}")
+
+
+def too_short(what: str, start: int, end: int, size: int) -> ProtocolError:
+    """The error about a body ``buf[start:end]`` that ends before its structure does."""
+    return ProtocolError(f"{what}: the body has {end - start} bytes, its structure alone {size}")

@@ -14,6 +14,7 @@ Source: ``include/uapi/linux/fuse.h``; ``fs/fuse/dir.c`` and ``file.c`` of Linux
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
@@ -29,6 +30,7 @@ __all__ = [
     "CopyFileRange",
     "Create",
     "CuseInit",
+    "Decoder",
     "Destroy",
     "Fallocate",
     "Flush",
@@ -103,6 +105,10 @@ class Header(msgspec.Struct, frozen=True, gc=False):
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """What all requests are."""
+
+
+#: Reads the body ``buf[start:end]`` of a request.
+Decoder: TypeAlias = Callable[[memoryview, int, int], Request]
 
 
 # ------------------------------------------------------------------------------------------ the connection
