@@ -8,6 +8,8 @@ import errno
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instar.fs import ROOT_INO, Dir, File, SeqFile, Symlink, Tree
 from instar.testing import Door
@@ -111,3 +113,38 @@ def test_nothing_is_remembered_of_names_that_nobody_uses(door):
     door.read_text("/link/a")
     assert list(door.channel.fs._nodes) == [ROOT_INO]
     assert not door.channel.fs._open
+
+
+NAMES = st.text(
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+).filter(lambda name: name not in {".", ".."})
+TREES = st.recursive(
+    st.one_of(st.binary(max_size=50), st.text(max_size=20)),
+    lambda values: st.dictionaries(NAMES, values, max_size=5),
+    max_leaves=20,
+).filter(lambda value: isinstance(value, dict))
+
+
+def seen(door, path=""):
+    """What is there, as nested dicts of bytes."""
+    return {
+        entry.name: (seen if entry.type << 12 == 0o040000 else Door.read_bytes)(door, f"{path}/{entry.name}")
+        for entry in door.scandir(path)
+    }
+
+
+def meant(entries):
+    return {
+        name: meant(value) if isinstance(value, dict) else value.encode() if isinstance(value, str) else value
+        for name, value in entries.items()
+    }
+
+
+@given(TREES, TREES)
+def test_any_dict_is_seen_as_it_is_and_as_it_becomes(before, after):
+    entries = dict(before)
+    with Door(Tree(entries)) as door:
+        assert seen(door) == meant(before)
+        entries.clear()
+        entries.update(after)
+        assert seen(door) == meant(after)

@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -72,6 +73,11 @@ def make_tree():
         raise OSError(errno.EHOSTUNREACH, "away")
 
     counter = [0]
+    queue = asyncio.Queue()
+
+    async def events():
+        while True:
+            yield await queue.get()
 
     def count():
         counter[0] += 1
@@ -90,6 +96,8 @@ def make_tree():
             "endless": endless,
             "half": half_way,
             "ticking": ticking,
+            "events": events,
+            "push": File(write=lambda text: queue.put_nowait(text.strip())),
             "huge": SeqFile(lambda: [b"x" * 5_000_000], end=""),
             "level": File(read=lambda: f"{level[0]}\n", write=set_level),
             "slow": File(write=set_slowly),
@@ -212,6 +220,27 @@ def test_a_reader_that_waits_can_be_killed(tree):
         assert reader.stdout.readline() == b"tick\n"
         reader.kill()
         assert reader.wait(timeout=10) < 0
+
+
+READ_AND_BE_INTERRUPTED = """
+import os, signal, sys
+signal.signal(signal.SIGALRM, lambda *_: print("interrupted", flush=True))
+fd = os.open(sys.argv[1], os.O_RDONLY)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+for _ in range(2):  # the interpreter calls read(2) again after EINTR
+    print(os.read(fd, 4096).decode(), end="", flush=True)
+"""
+
+
+def test_a_reader_that_is_interrupted_and_goes_on_loses_nothing(tree, sh):
+    command = [sys.executable, "-c", READ_AND_BE_INTERRUPTED, tree / "events"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout.readline() == "interrupted\n"
+        sh("echo one > push")
+        assert reader.stdout.readline() == "one\n"
+        sh("echo two > push")
+        assert reader.stdout.readline() == "two\n"
+        assert reader.wait(timeout=30) == 0
 
 
 def test_many_readers_each_have_their_own_place(tree):
