@@ -37,7 +37,8 @@ class LayoutMismatch(LayoutError):
     Attributes:
         cls: the layout.
         field: the path of the field that differs first, or "" for the whole.
-        what: "offset", "size", "sign", "bits", or "name" where C has no such field.
+        what: "offset", "size", "alignment", "sign", "bits"; "name" where C has no such field; "missing" where C has
+            a field and the layout has padding (found in BTF only).
         ours: what the layout says.
         theirs: what C says.
     """
@@ -50,6 +51,10 @@ class LayoutMismatch(LayoutError):
         tag = f"{cls.CTYPE} in {where}"
         if what == "name":
             super().__init__(f"{name}: {tag} has no field {theirs}")
+        elif what == "missing":
+            super().__init__(
+                f"{name}: {tag} has a field {ours} at byte {theirs}, the layout has padding there"
+            )
         else:
             super().__init__(f"{name}: {what} is {ours}, but {theirs} for {tag}")
 
@@ -170,6 +175,7 @@ def compare_btf(
             raise LayoutUnavailable(f"{cls.__name__}: this BTF has no {tag}")
         for item in _items(cls, names or {}):
             _compare_item(cls, item, btf, found, signs=signs)
+        _compare_coverage(cls, btf, found)
         if found.size != cls.SIZE:
             raise LayoutMismatch(cls, "", "size", cls.SIZE, found.size, "BTF")
 
@@ -208,6 +214,30 @@ def _compare_item(cls: LayoutMeta, item: _Item, btf: Btf, record: Record, *, sig
     ours_signed, theirs_signed = _signed(ftype), _btf_signed(btf, type_id)
     if signs and ours_signed is not None and theirs_signed is not None and ours_signed != theirs_signed:
         raise LayoutMismatch(cls, item.path, "sign", _sign(ours_signed), _sign(theirs_signed), "BTF")
+
+
+def _compare_coverage(cls: LayoutMeta, btf: Btf, record: Record) -> None:
+    """Raise LayoutMismatch where C has a field and the layout nothing but padding."""
+    ours = [
+        (f.bit_offset, f.bit_offset + f.bit_width)
+        if f.bit_offset is not None
+        else (f.offset * 8, (f.offset + f.size) * 8)
+        for f in cls.FIELDS.values()
+    ]
+    for name, start, end in _extents(btf, record):
+        if start < end <= cls.SIZE * 8 and not any(a < end and start < b for a, b in ours):
+            raise LayoutMismatch(cls, "", "missing", name, start // 8, "BTF")
+
+
+def _extents(btf: Btf, record: Record, base: int = 0, depth: int = 0) -> Iterator[tuple[str, int, int]]:
+    """Name, first and last bit of each member, those of anonymous groups included."""
+    for member in record.members:
+        inner = btf.resolve(member.type)
+        start = base + member.bit_offset
+        if not member.name and isinstance(inner, Record) and depth < 32:
+            yield from _extents(btf, inner, start, depth + 1)
+        else:
+            yield member.name, start, start + (member.bit_width or btf.sizeof(member.type) * 8)
 
 
 def _member(btf: Btf, record: Record, name: str, depth: int = 0) -> tuple[int, int, int] | None:
