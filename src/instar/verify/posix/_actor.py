@@ -56,6 +56,8 @@ class Identity:
 
 def error_name(number: int) -> str:
     """``EACCES`` for 13; ``success`` for 0."""
+    if number == errno.EOPNOTSUPP:
+        return "EOPNOTSUPP"  # errorcode has its other name
     return errno.errorcode.get(number, f"errno {number}") if number else "success"
 
 
@@ -259,7 +261,7 @@ class Pending(Generic[R]):
         self._arena.assertions += 1
         allowed = (expected,) if isinstance(expected, int) else expected
         if got not in allowed:
-            self._arena.lacking(got, str(self))
+            self._arena.lacking(got)
             wanted = " or ".join(error_name(number) for number in allowed)
             self._arena.fail(f"{self}: {error_name(got)}, should be {wanted}")
 

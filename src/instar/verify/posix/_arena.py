@@ -138,10 +138,10 @@ class Arena:
         """End the case: the file system lacks something that it may lack."""
         raise Unsupported(reason)
 
-    def lacking(self, number: int, what: str) -> None:
+    def lacking(self, number: int) -> None:
         """Raise Unsupported if the case is about an optional facility and ``number`` says that there is none."""
         if self._optional and number in {errno.EOPNOTSUPP, errno.ENOSYS}:
-            raise Unsupported(f"{self._optional}: {what} says {error_name(number)}")
+            raise Unsupported(f"{self._optional} ({error_name(number)})")
 
     # Looking at files
 

@@ -103,7 +103,7 @@ def _run_case(crew: Crew, case: Case, path: str, granularity: int) -> CaseReport
         outcome, message = Outcome.UNSUPPORTED, str(reason)
     except OSError as error:
         try:
-            arena.lacking(error.errno or 0, error.strerror or "")
+            arena.lacking(error.errno or 0)
             arena.fail(error.strerror or str(error))
         except Unsupported as reason:
             outcome, message = Outcome.UNSUPPORTED, str(reason)
@@ -158,12 +158,14 @@ def _granularity(home: str) -> int:
 
 
 def _filesystem(directory: str | os.PathLike[str]) -> str:
-    """The type of the file system, from the mount table."""
-    device = os.stat(directory).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    """The type of the file system, from the mount table: that of the longest mount point above the directory."""
+    path = os.path.realpath(directory)
+    best = ("", "unknown")
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
         for line in table:
             before, _, after = line.partition(" - ")
-            if before.split()[2] == wanted:
-                return after.split()[0]
-    return "unknown"
+            mountpoint = before.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
+            above = mountpoint.rstrip("/")
+            if (path == above or path.startswith(above + "/")) and len(above) >= len(best[0]):
+                best = (above, after.split()[0])
+    return best[1]

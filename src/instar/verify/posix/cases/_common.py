@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 
+from instar.edge import syscalls
 from instar.verify.posix import _do
 from instar.verify.posix._arena import Arena
 from instar.verify.posix._case import each
@@ -28,6 +29,7 @@ __all__ = [
     "seek_tell",
     "set_flags",
     "shared_directory",
+    "sync_here",
     "touch_times",
 ]
 
@@ -99,6 +101,15 @@ def reopen_data(path: str, offset: int, size: int) -> bytes:
     fd = os.open(path, os.O_RDONLY)
     try:
         return os.pread(fd, size, offset)
+    finally:
+        os.close(fd)
+
+
+def sync_here() -> None:
+    """Write out the file system of the working directory, and no other."""
+    fd = os.open(".", os.O_RDONLY)
+    try:
+        syscalls.syncfs(fd)
     finally:
         os.close(fd)
 

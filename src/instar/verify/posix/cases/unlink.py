@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from instar.edge import syscalls
 from instar.verify.posix import _do
 from instar.verify.posix._arena import Arena
 from instar.verify.posix._case import case, each
-from instar.verify.posix.cases._common import KINDS, NOT_DIRECTORIES, A, shared_directory
+from instar.verify.posix.cases._common import KINDS, NOT_DIRECTORIES, A, shared_directory, sync_here
 
 __all__: list[str] = []
 
@@ -219,6 +220,18 @@ def _space_of_an_unlinked_file_comes_back_when_it_is_closed(t: Arena) -> None:
         freed.f_bfree * freed.f_frsize >= held.f_bfree * held.f_frsize + size // 2,
         "a closed one gives it back",
     )
+
+
+def _wait_for_space(wanted: int) -> bool:
+    """Whether so many bytes become free; some file systems free them a moment later, in the background."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        sync_here()
+        free = os.statvfs(".")
+        if free.f_bfree * free.f_frsize >= wanted:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 @case(NOT_DIRECTORIES)
