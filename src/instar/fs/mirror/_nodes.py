@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from instar.edge.file_handle import HandleReader, open_handle
-from instar.edge.file_status import RawStatus, StatusReader
+from instar.edge.file_status import AT_SYMLINK_NOFOLLOW, RawStatus, StatusReader
 from instar.fs._types import ROOT_INO, Attr
 
 if TYPE_CHECKING:
@@ -109,10 +109,11 @@ class Node:
     inode number, ``kind`` the ``S_IFMT`` bits. ``fd`` is an ``O_PATH`` descriptor or -1; it is ``pinned`` when it must stay open until the
     node is forgotten. ``files`` are the open files. ``tag`` holds the bits that set its inode number apart from those of other devices.
 
-    Invariants: a node without a handle is pinned; one that is not pinned is in the table's cache if and only if it has an ``fd``.
+    Invariants: a node without a handle is pinned; one that is not pinned is in the table's cache if and only if it has an ``fd``;
+    ``live`` is its key in the table's ``_live``, and None without ``fd``.
     """
 
-    __slots__ = ("fd", "files", "handle", "key", "kind", "number", "pinned", "tag", "volume")
+    __slots__ = ("fd", "files", "handle", "key", "kind", "live", "number", "pinned", "tag", "volume")
 
     def __init__(
         self, number: int, volume: Volume, key: bytes | tuple[int, int], kind: int, tag: int
@@ -123,6 +124,7 @@ class Node:
         self.handle = key if isinstance(key, bytes) else b""
         self.kind = kind
         self.tag = tag
+        self.live: tuple[int, int, int, int] | None = None
         self.fd = -1
         self.pinned = False
         self.files: list[OpenFile] | tuple[()] = ()
@@ -147,6 +149,8 @@ class NodeTable:
         self._handles = HandleReader()
         self._nodes: dict[int, Node] = {}
         self._cache: OrderedDict[Node, None] = OrderedDict()
+        #: Nodes by inode, device and mount, while their descriptor keeps the number from being used again.
+        self._live: dict[tuple[int, int, int, int], Node] = {}
         self._volumes: dict[int, Volume] = {}
         self._next = ROOT_INO + 1
         status = self._status.at(root_fd)
@@ -247,9 +251,16 @@ class NodeTable:
     def find(self, dirfd: int, name: bytes) -> tuple[Node, Attr]:
         """The node that one name in a directory stands for, and its attributes. Raises ``ENOENT``.
 
-        The name is asked for its handle alone, and the handle for everything else: what is returned belongs together
-        whatever happens to the name meanwhile. (`benchmarks/metadata.py` shows what the short way is for.)
+        What is returned belongs together, whatever happens to the name meanwhile. An inode number that a descriptor of ours
+        keeps in use says which node it is, and came with the attributes. For any other the name is asked for its handle
+        alone, and the handle for everything else. (`benchmarks/metadata.py` shows what the short ways are for.)
         """
+        status = self._status.at(dirfd, name, AT_SYMLINK_NOFOLLOW)
+        node = self._live.get((status[6], status[20], status[19], status[21]))
+        if node is not None:
+            if not node.pinned:
+                self._cache.move_to_end(node)
+            return node, _attr(status, node.tag)
         if self.use_handles:
             try:
                 handle, mount_id = self._handles.at(dirfd, name, 0)
@@ -274,6 +285,7 @@ class NodeTable:
             raise
         node = self._new(volume, handle, status)
         self._keep(node, fd)
+        self._enliven(node, status)
         return node, _attr(status, node.tag)
 
     def adopt(self, fd: int, *, keep: bool = True) -> tuple[Node, Attr]:
@@ -294,6 +306,7 @@ class NodeTable:
             node = self._new(volume, key, status)
             if keep:
                 self._keep(node, fd)
+                self._enliven(node, status)
             elif not node.handle:
                 self._keep(node, self.open_at(b"/proc/self/fd/%d" % fd, os.O_PATH | os.O_CLOEXEC))
         elif keep:
@@ -373,7 +386,21 @@ class NodeTable:
                 fd = self._reopen(node)
         elif not node.pinned:
             self._cache.move_to_end(node)
-        return _attr(self._status.at(fd), node.tag)
+        status = self._status.at(fd)
+        if node.live is None and node.fd >= 0:
+            self._enliven(node, status)
+        return _attr(status, node.tag)
+
+    def _enliven(self, node: Node, status: RawStatus) -> None:
+        node.live = (status[6], status[20], status[19], status[21])
+        self._live[node.live] = node
+
+    def _close_fd(self, node: Node) -> None:
+        os.close(node.fd)
+        node.fd = -1
+        if node.live is not None:
+            del self._live[node.live]
+            node.live = None
 
     # ---------------------------------------------------------- life of nodes
 
@@ -402,8 +429,7 @@ class NodeTable:
         del volume.nodes[node.key]
         self._cache.pop(node, None)
         if node.fd >= 0:
-            os.close(node.fd)
-            node.fd = -1
+            self._close_fd(node)
         if not volume.nodes:
             del self._volumes[volume.mount_id]
             if volume.fd >= 0:
@@ -423,8 +449,7 @@ class NodeTable:
         closed = 0
         while len(self._cache) > max(size, 4):
             node, _ = self._cache.popitem(last=False)
-            os.close(node.fd)
-            node.fd = -1
+            self._close_fd(node)
             closed += 1
         return closed
 
@@ -432,8 +457,7 @@ class NodeTable:
         """Close everything. The table is empty afterwards."""
         for node in self._nodes.values():
             if node.fd >= 0:
-                os.close(node.fd)
-                node.fd = -1
+                self._close_fd(node)
         for volume in self._volumes.values():
             if volume.fd >= 0:
                 os.close(volume.fd)
