@@ -45,7 +45,7 @@ BYTES = st.binary(max_size=200)
 MESSAGES = strategies.ANY_REQUEST.map(lambda pair: w.encode_request(*pair))
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(
     head=st.binary(min_size=2, max_size=2), rest=BYTES | MESSAGES | st.tuples(MESSAGES, BYTES).map(b"".join)
 )

@@ -310,7 +310,7 @@ REPLY_BYTES = st.one_of(
 OPCODE = st.sampled_from(sorted(OPCODES)) | st.integers(0, 60)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=700)
 @given(
     buf=mutated(REQUEST_BYTES) | st.binary(max_size=200),
     flags=st.sampled_from([0, w.InitFlags.FUSE_SETXATTR_EXT]),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -39,6 +40,14 @@ NEWER = {
 }
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """The running kernel's BTF, or None; and gcc asked about everything at once, which it remembers."""
+    with contextlib.suppress(check.LayoutMismatch, check.LayoutUnavailable):
+        check.compare_gcc(STRUCTS, "linux/fuse.h", names=NAMES)
+    return Btf.kernel() if os.path.exists("/sys/kernel/btf/vmlinux") else None
+
+
 def agrees(cls, compare, *args):
     """Whether a witness says that the layout is right; False where it does not know the structure.
 
@@ -56,10 +65,10 @@ def agrees(cls, compare, *args):
 
 
 @pytest.mark.parametrize("cls", STRUCTS, ids=lambda cls: cls.__name__)
-def test_structure_is_that_of_the_compiler_or_of_the_kernel(cls):
+def test_structure_is_that_of_the_compiler_or_of_the_kernel(cls, kernel):
     agreed = [agrees(cls, check.compare_gcc, "linux/fuse.h")]
-    if os.path.exists("/sys/kernel/btf/vmlinux"):
-        agreed.append(agrees(cls, check.compare_btf, Btf.kernel()))
+    if kernel is not None:
+        agreed.append(agrees(cls, check.compare_btf, kernel))
     if not any(agreed) and cls.__name__ in NEWER:
         pytest.skip("neither the header nor the kernel of this machine is new enough")
     assert any(agreed), f"nothing here knows {cls.CTYPE}"
