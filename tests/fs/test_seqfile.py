@@ -290,18 +290,45 @@ def test_an_async_iteration_that_never_waits_gives_whole_slices(records, reads):
     asyncio.run(run())
 
 
+class Record:
+    """Counts how many of its kind are alive."""
+
+    alive = 0
+    most = 0
+
+    def __init__(self, number):
+        self.number = number
+        Record.alive += 1
+        Record.most = max(Record.most, Record.alive)
+
+    def __del__(self):
+        Record.alive -= 1
+
+    def __str__(self):
+        return f"record {self.number:08}"
+
+
 def test_a_million_records_never_stand_in_memory_at_once():
-    reader = SeqFile(lambda: range(1_000_000), format="record {:08}").open()
+    reader = SeqFile(lambda: map(Record, range(1_000_000))).open()
+    offset = 0
+    while part := reader.read(offset, 1 << 16):
+        offset += len(part)
+    assert offset == 16 * 1_000_000
+    assert Record.most <= 2
+
+
+def test_a_reader_holds_no_more_than_a_request_of_text():
+    reader = SeqFile(lambda: range(100_000), format="record {:08}").open()
     offset = 0
     tracemalloc.start()
     try:
-        while part := reader.read(offset, 1 << 16):
+        while part := reader.read(offset, 1 << 14):
             offset += len(part)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert offset == 16 * 1_000_000
-    assert peak < 1 << 20
+    assert offset == 16 * 100_000
+    assert peak < 1 << 18
 
 
 def test_going_far_on_holds_no_more_than_one_record():

@@ -189,6 +189,16 @@ def test_a_directory_whose_function_returns_no_mapping_is_an_error_that_names_th
         tree.readdir(CTX, ino, 0, 0)
 
 
+def test_the_cache_times_and_the_name_can_be_chosen():
+    tree = Tree({}, entry_timeout=60, attr_timeout=30, fsname="knobs")
+    assert (tree.entry_timeout, tree.attr_timeout, tree.fsname) == (60, 30, "knobs")
+
+
+def test_a_function_may_return_any_kind_of_bytes():
+    assert cat(Tree({"f": lambda: bytearray(b"x")}), "f") == b"x"
+    assert cat(Tree({"f": lambda: memoryview(b"y")}), "f") == b"y"
+
+
 def test_a_subclass_may_hold_the_entries():
     class Two(Tree):
         entries = {"one": "1", "two": "2"}  # noqa: RUF012 - it is the point
