@@ -8,6 +8,7 @@ import errno
 import itertools
 import os
 import stat
+import typing
 from collections.abc import Mapping
 
 import pytest
@@ -187,6 +188,12 @@ def test_a_directory_whose_function_returns_no_mapping_is_an_error_that_names_th
         tree.lookup(CTX, ino, "a")
     with pytest.raises(TypeError, match=r"^/d: "):
         tree.readdir(CTX, ino, 0, 0)
+
+
+def test_its_arguments_are_typed_for_the_command_line():
+    hints = typing.get_type_hints(Tree.__init__)
+    assert hints["uid"] == int | None
+    assert hints["entry_timeout"] == float | None
 
 
 def test_the_cache_times_and_the_name_can_be_chosen():

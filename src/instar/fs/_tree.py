@@ -24,7 +24,17 @@ import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias
 
-from instar.fs._entries import Dir, Entries, File, Symlink, as_entry, check_entries, check_name, content_bytes
+from instar.fs._entries import (
+    Dir,
+    Entries,
+    File,
+    Symlink,
+    TreeValue,  # the name stands in Entries, where the command line resolves it to convert mount options
+    as_entry,
+    check_entries,
+    check_name,
+    content_bytes,
+)
 from instar.fs._filesystem import FileSystem, MaybeAwaitable, ReadBuffer
 from instar.fs._openfile import OpenBytes, OpenCall, OpenFile, OpenSeq, then
 from instar.fs._seqfile import SeqFile
@@ -372,7 +382,7 @@ class Tree(FileSystem):
                     node.update(value)
         return node
 
-    def _know(self, parent: _Node, name: str, value: object) -> _Node:
+    def _know(self, parent: _Node, name: str, value: TreeValue) -> _Node:
         """The node of a name that was found."""
         ino = self._number(parent, name)
         node = self._nodes.get(ino)
