@@ -141,7 +141,7 @@ def attributes(*, rdev=U32, mode=U32, btime=NO_TIME):
     return st.builds(w.Attributes, U64, mode, U32, U32, U32, rdev, U64, U64, U32, TIMES, TIMES, TIMES, btime)
 
 
-_DEVICES = st.builds(os.makedev, st.integers(0, 2**12 - 1), st.integers(0, 2**20 - 1))
+_DEVICES = U64  # a device number has 32 bits of major and 32 of minor, interleaved
 _ENTRY = st.builds(w.EntryReply, U64, U64, TIMEOUTS, TIMEOUTS, attributes())
 _OPEN = st.builds(w.OpenReply, U64, U32, S32)
 _DIRENT = st.builds(w.Dirent, U64, st.integers(0, 2**63 - 1), U32, NAMES | st.sampled_from([".", ".."]))

@@ -110,6 +110,12 @@ def test_opcodes_without_a_reply_are_those_of_the_kernel():
     assert silent == {"FUSE_FORGET", "FUSE_BATCH_FORGET", "FUSE_INTERRUPT", "FUSE_NOTIFY_REPLY"}
 
 
+def test_table_names_the_usual_reply_first():
+    assert OPCODES[Opcode.FUSE_GETXATTR].reply is fuse.DataReply
+    assert OPCODES[Opcode.FUSE_GETXATTR].replies == (fuse.DataReply, fuse.SizeReply)
+    assert OPCODES[Opcode.FUSE_FORGET].reply is None
+
+
 def test_opcode_name_knows_unknown_opcodes():
     assert fuse.opcode_name(3) == "GETATTR"
     assert fuse.opcode_name(4096) == "CUSE_INIT"

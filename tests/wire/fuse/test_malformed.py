@@ -101,6 +101,7 @@ BAD_REQUESTS = {
         "8 bytes",
     ),
     "half a poll": (request(Opcode.FUSE_POLL, bytes(16)), "POLL"),
+    "half a CUSE_INIT": (request(Opcode.CUSE_INIT, bytes(8)), "CUSE_INIT: the body has 8 bytes, not 16"),
     "an INIT of 20 bytes": (request(Opcode.FUSE_INIT, bytes(20)), "neither 16 nor at least 64"),
     "a short reply to a retrieve": (request(Opcode.FUSE_NOTIFY_REPLY, bytes(39)), "NOTIFY_REPLY"),
     "a TMPFILE whose name has no end": (request(Opcode.FUSE_TMPFILE, bytes(16) + b"/"), "NUL"),
@@ -154,6 +155,11 @@ def test_protocol_error_is_an_error_of_instar_and_a_value_error():
     assert issubclass(ProtocolError, (InstarError, ValueError))
     assert issubclass(w.EncodeError, InstarError)
     assert not issubclass(w.EncodeError, ProtocolError)
+
+
+def test_short_form_of_setxattr_is_checked_too():
+    with pytest.raises(ProtocolError, match="the body has 4 bytes, its structure alone 8"):
+        w.decode_request(request(Opcode.FUSE_SETXATTR, bytes(4)), flags=0)
 
 
 def test_length_past_the_buffer_is_refused():
@@ -225,6 +231,11 @@ BAD_REPLIES = {
     "a second of nanoseconds in a time": (
         GETATTR,
         w.out_header(104, 1) + bytes(64) + u32(10**9) + bytes(36),
+        "a time with a second or more",
+    ),
+    "a second of nanoseconds in a time of birth": (
+        Opcode.FUSE_STATX,
+        w.out_header(288, 1) + bytes(32 + 64 + 16 + 8) + u32(10**9) + bytes(288 - 32 - 64 - 16 - 8 - 4),
         "a time with a second or more",
     ),
     "an INIT cut off": (Opcode.FUSE_INIT, w.out_header(4, 1) + u32(7), "at least 8"),

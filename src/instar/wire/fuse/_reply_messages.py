@@ -8,7 +8,6 @@ Source: ``include/uapi/linux/fuse.h``; ``fuse_dev_do_write`` in ``fs/fuse/dev.c`
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -88,6 +87,11 @@ def _attr(what: str, body: memoryview) -> rep.Reply:
     return rep.AttrReply(_timeout(what, seconds, nanoseconds), _attributes(what, tuple(values)))
 
 
+def _makedev(major: int, minor: int) -> int:
+    """As os.makedev, which refuses numbers of 32 bits before CPython 3.13 (``gnu_dev_makedev`` in glibc)."""
+    return (major & 0xFFF) << 8 | (major & ~0xFFF) << 32 | (minor & 0xFF) | (minor & ~0xFF) << 12
+
+
 def _statx(what: str, body: memoryview) -> rep.Reply:
     (
         seconds, nanoseconds, _, mask, blksize, attributes, nlink, uid, gid, mode, ino, size, blocks, attributes_mask,
@@ -95,12 +99,8 @@ def _statx(what: str, body: memoryview) -> rep.Reply:
     ) = _exact(what, body, STATX_OUT)  # fmt: skip
     if max(ansec, bnsec, cnsec, mnsec) >= NS:
         raise ProtocolError(f"the reply to {what} has a time with a second or more of nanoseconds")
-    try:
-        rdev = os.makedev(major, minor)
-    except (OverflowError, ValueError) as error:
-        raise ProtocolError(f"the reply to {what} has an impossible device number {major}:{minor}") from error
     attr = rep.Attributes(
-        ino, mode, nlink, uid, gid, rdev, size, blocks, blksize,
+        ino, mode, nlink, uid, gid, _makedev(major, minor), size, blocks, blksize,
         asec * NS + ansec, msec * NS + mnsec, csec * NS + cnsec, bsec * NS + bnsec,
     )  # fmt: skip
     return rep.StatxReply(_timeout(what, seconds, nanoseconds), attr, mask, attributes, attributes_mask)
