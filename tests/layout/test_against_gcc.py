@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from instar.layout import _rules
 from instar.layout._types import Bits, Enumerated, Kind
 from instar.layout.check import compare_gcc
 from tests.layout.random_layouts import Maker, Spelling, leaves
@@ -97,10 +98,36 @@ def test_values_are_those_that_c_reads(seed, big, tmp_path):
         assert {p: int(at_path(view, p)) & mask for p in paths} == expected, record.name
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the rule of x86-64")
-def test_an_unnamed_bit_field_does_not_align_a_structure_on_x86():
-    from instar.layout._rules import Abi, Member, place
+CROSS = "aarch64-linux-gnu-gcc"
 
-    members = [Member(1, 1), Member(4, 4, width=3, named=False)]
-    assert place(members, abi=Abi(unnamed_bits_align=False)).align == 1
-    assert place(members, abi=Abi(unnamed_bits_align=True)).align == 4
+
+@pytest.mark.skipif(
+    shutil.which(CROSS) is None and platform.machine() != "aarch64",
+    reason=f"needs {CROSS}, or an arm64 machine",
+)
+@pytest.mark.parametrize("seed", range(2))
+def test_offsets_and_sizes_on_arm64_are_those_of_its_gcc(seed, monkeypatch, tmp_path):
+    """The compiler checks assertions; nothing runs, so single bits are not looked at."""
+    monkeypatch.setattr(_rules, "host_abi", lambda: _rules.Abi(unnamed_bits_align=True))
+    spelling = batch(200 + seed, big=False)
+    lines = list(spelling.c)
+    for name, cls in spelling.classes().items():
+        lines.append(f'_Static_assert(sizeof({cls.CTYPE}) == {cls.SIZE}, "{name}: {cls.SIZE}");')
+        lines.append(f'_Static_assert(_Alignof({cls.CTYPE}) == {cls.ALIGN}, "{name} aligned {cls.ALIGN}");')
+        for field in cls.FIELDS.values():
+            if field.bit_offset is None:
+                where = f"__builtin_offsetof({cls.CTYPE}, {field.name}) == {field.offset}"
+                lines.append(f'_Static_assert({where}, "{name}.{field.name}: {field.offset}");')
+    source = tmp_path / "asserts.c"
+    source.write_text("\n".join(lines))
+    compiler = shutil.which(CROSS) or "gcc"
+    done = subprocess.run(
+        [compiler, "-std=gnu11", "-w", "-fsyntax-only", source], timeout=60, stderr=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 0, done.stderr[:2000]
+
+
+def test_an_unnamed_bit_field_aligns_a_structure_on_arm64_only():
+    members = [_rules.Member(1, 1), _rules.Member(4, 4, width=3, named=False)]
+    assert _rules.place(members, abi=_rules.Abi(unnamed_bits_align=False)).align == 1
+    assert _rules.place(members, abi=_rules.Abi(unnamed_bits_align=True)).align == 4

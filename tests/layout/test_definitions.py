@@ -393,3 +393,31 @@ def test_packed_and_aligned_layouts_have_the_sizes_of_c():
     assert (Aligned.SIZE, Aligned.ALIGN) == (32, 32)
     assert (Sized.SIZE, Sized.ALIGN, len(Sized().pack())) == (64, 1, 64)
     assert (PackedUnion.SIZE, PackedUnion.ALIGN) == (9, 1)
+
+
+def test_the_example_of_the_module_runs():
+    import textwrap
+
+    import instar.layout
+
+    lines = instar.layout.__doc__.splitlines()
+    example = textwrap.dedent("\n".join(line for line in lines if not line or line.startswith("    ")))
+    scope = {"__name__": "example"}
+    exec(compile("from __future__ import annotations\n" + example, "<example>", "exec"), scope)
+    assert scope["buf"][64 + instar.layout.offsetof(scope["Entry"], "attr.mode")] == 0o111 & 0xFF
+
+
+def test_annotations_that_python_evaluates_late_are_read():
+    """What a body without the future import gives on Python 3.14."""
+    made = type(Struct)("Late", (Struct,), {"__annotate_func__": lambda _: {"a": u32, "b": u8}, "b": 5})
+    assert (made.SIZE, made().b) == (8, 5)
+
+    def unknown(_):
+        raise NameError("name 'nonsense' is not defined")
+
+    with refused("Late", "nonsense"):
+        type(Struct)("Late", (Struct,), {"__annotate_func__": unknown})
+    recorder = type(Struct).__prepare__("Late", (Struct,))["__annotations__"]
+    recorder.open(union())
+    with refused("Late", "__future__"):
+        type(Struct)("Late", (Struct,), {"__annotations__": recorder, "__annotate__": lambda _: {"a": u32}})

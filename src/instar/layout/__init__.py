@@ -21,10 +21,13 @@
             value: s32
         name: bytes = trailing(char)                 # char name[]
 
-    e = Entry(nodeid=1, attr=Attr(mode=0o644), raw=7, name=b"x")
-    Entry.unpack(e.pack()) == e
-    v = Entry.view(buf, 64)
+    e = Entry(nodeid=1, attr=Attr(mode=0o644), raw=7, name=b"name")
+    assert Entry.unpack(e.pack()) == e
+
+    buf = bytearray(256)
+    v = Entry.view(buf, 64)                          # no copy: reads and writes buf
     v.attr.mode |= 0o111
+    v.grid[1][2] = 5
 
 Scalars: `u8` to `u128`, `s8` to `s128`, `f32`, `f64`, `cbool` (or `bool`), `char`, `ptr` (an address, never followed),
 `be16` to `be64` and `le16` to `le64` (their own byte order). An `enum.IntEnum` or `IntFlag` is a C enum. What a

@@ -104,10 +104,13 @@ def _shown(annotation: object) -> str:
     return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
 
 
-def late_annotations(namespace: dict[str, Any]) -> dict[str, Any]:
+def late_annotations(cls: str, namespace: dict[str, Any]) -> dict[str, Any]:
     """Annotations of a body without the `__future__` import on Python 3.14 (PEP 649), else nothing."""
     annotate = namespace.get("__annotate_func__") or namespace.get("__annotate__")
     if not callable(annotate):
         return {}
-    found: dict[str, Any] = annotate(1)
+    try:
+        found: dict[str, Any] = annotate(1)  # annotationlib.Format.VALUE
+    except NameError as err:
+        raise wrong(cls, "", f"unknown type ({err})") from None
     return found

@@ -89,13 +89,13 @@ def memory(view: Struct | Union, path: str) -> memoryview:
     Raises:
         LayoutError: no such field, or `view` is a value, which has no memory.
     """
+    anything: Any = view  # only views have these attributes
     try:
-        buf: Any = view.__layout_b__  # type: ignore[union-attr] # only views have it
-        start: int = view.__layout_o__  # type: ignore[union-attr]
+        buf, start = anything.__layout_b__, anything.__layout_o__
     except AttributeError:
         raise LayoutError(f"{type(view).__name__}: only a view has memory; this is a value") from None
     at, ftype = _locate(type(view), path)
     if isinstance(ftype, Trailing):
-        end: int = view.__layout_e__  # type: ignore[union-attr]
+        end: int = anything.__layout_e__
         return memoryview(buf)[start + at : end]
     return memoryview(buf)[start + at : start + at + _values.size_of(ftype)]

@@ -7,8 +7,8 @@ The rules are those that gcc and clang follow for the System V ABI (x86-64 psABI
 - a bit-field starts at the next bit, unless it would then cross a boundary of its declared type, in which
   case it starts at that boundary; `packed` bit-fields always start at the next bit;
 - a bit-field of width 0 moves the next one to a boundary of its declared type, packed or not;
-- a named bit-field gives its declared type's alignment to the structure; an unnamed one does so on
-  arm64 only;
+- a named bit-field gives its declared type's alignment to the structure, unless packed; an unnamed one does so
+  on arm64 only, and there one of width 0 does so even when packed;
 - the size is rounded up to the alignment.
 
 `tests/layout/test_against_gcc.py` holds each of these against the compiler.
@@ -16,7 +16,7 @@ The rules are those that gcc and clang follow for the System V ABI (x86-64 psABI
 
 from __future__ import annotations
 
-import platform
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Abi:
 
 def host_abi() -> Abi:
     """The rules of the machine that this runs on."""
-    return Abi(unnamed_bits_align=platform.machine() in {"aarch64", "arm64"})
+    return Abi(unnamed_bits_align=os.uname().machine in {"aarch64", "arm64"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def place(
             if m.width == 0:
                 # The boundary holds in packed structures too.
                 start = align_up(here, max(unit, m.align_extra * 8))
-                if abi.unnamed_bits_align and not is_packed:
+                if abi.unnamed_bits_align:
                     whole = max(whole, m.align)
             else:
                 start = align_up(here, m.align_extra * 8) if m.align_extra > 1 else here

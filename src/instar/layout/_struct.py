@@ -96,7 +96,10 @@ class LayoutMeta(type):
             raise wrong(name, "", "a layout has its fields as slots; leave __slots__ out")
         if not isinstance(recorder, Recorder):
             recorder = Recorder(name)
-        for field, annotation in late_annotations(namespace).items():
+        late = late_annotations(name, namespace)
+        if late and recorder.root.entries:
+            raise wrong(name, "", "`with union():` needs `from __future__ import annotations` in its module")
+        for field, annotation in late.items():
             recorder[field] = annotation
         # Annotations may name what is local to the function that the class stands in.
         frame = sys._getframe(1)  # noqa: SLF001 # no public name
