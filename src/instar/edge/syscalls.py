@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import enum
+import mmap
 import os
 import struct
 from typing import Final, TypeAlias
@@ -41,6 +42,7 @@ __all__ = [
     "linkat",
     "listxattr_into",
     "openat2",
+    "page_aligned",
     "readlink_into",
     "renameat2",
     "statx",
@@ -440,6 +442,12 @@ def unshare(flags: int) -> None:
     # SAFETY: one integer; with CloneFlags only namespaces change, memory and descriptors stay shared.
     if _libc.unshare(flags) != 0:
         raise _failed()
+
+
+def page_aligned(size: int) -> memoryview:
+    """A zeroed buffer that starts at a page, as O_DIRECT wants it; it lives as long as somebody holds it."""
+    # SAFETY: an anonymous mapping of its own, which the view keeps alive; no file and no other memory is involved.
+    return memoryview(mmap.mmap(-1, size))
 
 
 def inotify_init1(flags: int = 0) -> int:

@@ -12,6 +12,7 @@ SCM_RIGHTS, answered by its pid; or the pid of an actor to be killed and reaped,
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -74,7 +75,7 @@ def _become(identity: tuple[int, int, tuple[int, ...]] | None) -> None:
 
 def _interrupted(number: int, frame: object) -> None:
     """Make the interrupted system call fail with EINTR instead of being called again (PEP 475)."""
-    raise InterruptedError
+    raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
 
 def _serve(requests: socket.socket) -> NoReturn:
