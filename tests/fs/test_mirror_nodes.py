@@ -13,6 +13,7 @@ import pytest
 
 from instar.fs import ROOT_INO, Context, RenameFlags, SetAttr, WriteFlags
 from instar.fs.mirror import MirrorFS
+from instar.testing import mounted
 from tests.support.ext4 import ext4_image, why_not
 from tests.support.mirrors import ROOT, mirrored, names
 
@@ -268,3 +269,15 @@ def test_a_server_without_rights_serves_with_its_own(tmp_path):
             os._exit(status)
     os.close(source)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_mirror_does_not_enter_its_own_mount(tmp_path):
+    """The server would wait for itself; it must neither hang nor hide what lies beside."""
+    (tmp_path / "mnt").mkdir()
+    (tmp_path / "beside").write_text("here")
+    with mounted(f"mirror:{tmp_path}", mountpoint=tmp_path / "mnt") as top:
+        assert sorted(os.listdir(top)) == ["beside", "mnt"]
+        refused(errno.EDEADLK, os.stat, top / "mnt")
+        refused(errno.EDEADLK, os.listdir, top / "mnt")
+        refused(errno.EDEADLK, os.rmdir, top / "mnt")
+        assert (top / "beside").read_text() == "here"

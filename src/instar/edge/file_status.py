@@ -14,10 +14,18 @@ import os
 import struct
 from typing import Final, TypeAlias
 
-__all__ = ["AT_EMPTY_PATH", "AT_SYMLINK_NOFOLLOW", "RawStatus", "StatusReader", "StatxMask"]
+__all__ = [
+    "AT_EMPTY_PATH",
+    "AT_STATX_DONT_SYNC",
+    "AT_SYMLINK_NOFOLLOW",
+    "RawStatus",
+    "StatusReader",
+    "StatxMask",
+]
 
 AT_SYMLINK_NOFOLLOW: Final = 0x100  # fcntl.h
 AT_EMPTY_PATH: Final = 0x1000  # fcntl.h
+AT_STATX_DONT_SYNC: Final = 0x4000  # linux/fcntl.h
 
 
 class StatxMask(enum.IntFlag):

@@ -118,8 +118,13 @@ class Directories(MirrorBase):
         return batch
 
     def readdirplus(self, ctx: Context, ino: int, fh: int, cookie: int) -> Iterator[DirEntry]:
-        """List with attributes. An entry that cannot be looked up is listed without."""
+        """List with attributes. An entry that cannot be looked up is listed without.
+
+        Where the kernel may not keep attributes for any time, there is no use in finding them.
+        """
         directory = self._directory(fh)
+        if self.entry_timeout <= 0 and self.attr_timeout <= 0:
+            return self._entries(directory, directory.offset(cookie))
         return self._entries_plus(directory, directory.offset(cookie))
 
     def _entries_plus(self, directory: OpenDirectory, offset: int) -> Iterator[DirEntry]:

@@ -26,8 +26,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from instar.edge.file_handle import HandleReader, open_handle
-from instar.edge.file_status import AT_SYMLINK_NOFOLLOW, RawStatus, StatusReader
+from instar.edge.file_status import (
+    AT_EMPTY_PATH,
+    AT_STATX_DONT_SYNC,
+    AT_SYMLINK_NOFOLLOW,
+    RawStatus,
+    StatusReader,
+)
 from instar.fs._types import ROOT_INO, Attr
+from instar.fs.mirror._mounts import mount_kind
 
 if TYPE_CHECKING:
     from instar.fs.mirror._files import OpenFile
@@ -36,6 +43,9 @@ __all__ = ["PATH_FLAGS", "Node", "NodeTable", "Volume", "encode_name", "fail"]
 
 PATH_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+#: Without a word to the file system: it might be the one that this process serves (:mod:`instar.fs.mirror._mounts`).
+_NAME_QUIETLY: Final = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC
+_FD_QUIETLY: Final = AT_EMPTY_PATH | AT_STATX_DONT_SYNC
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _SECOND: Final = 1_000_000_000  # ns
 _INO_BITS: Final = 48  # of an inode number that stay as they are on a device other than the root's
@@ -91,14 +101,16 @@ def _attr(status: RawStatus, tag: int) -> Attr:
 class Volume:
     """A mount in the backing tree, and its nodes.
 
-    ``fd`` is an open directory on it, which open_by_handle_at(2) needs, or -1 where nodes are not opened by handle.
+    ``fd`` is an open directory on it, which open_by_handle_at(2) needs, or -1 where nodes are not opened by handle. On one that
+    is not ``is_local`` attributes are asked for anew each time, as what is in memory may be out of date.
     """
 
-    __slots__ = ("fd", "mount_id", "nodes")
+    __slots__ = ("fd", "is_local", "mount_id", "nodes")
 
-    def __init__(self, mount_id: int, fd: int) -> None:
+    def __init__(self, mount_id: int, *, is_local: bool) -> None:
         self.mount_id = mount_id
-        self.fd = fd
+        self.is_local = is_local
+        self.fd = -1
         self.nodes: dict[bytes | tuple[int, int], Node] = {}
 
 
@@ -255,9 +267,9 @@ class NodeTable:
         keeps in use says which node it is, and came with the attributes. For any other the name is asked for its handle
         alone, and the handle for everything else. (`benchmarks/metadata.py` shows what the short ways are for.)
         """
-        status = self._status.at(dirfd, name, AT_SYMLINK_NOFOLLOW)
+        status = self._status.at(dirfd, name, _NAME_QUIETLY)
         node = self._live.get((status[6], status[20], status[19], status[21]))
-        if node is not None:
+        if node is not None and node.volume.is_local:
             if not node.pinned:
                 self._cache.move_to_end(node)
             return node, _attr(status, node.tag)
@@ -294,8 +306,10 @@ class NodeTable:
         With ``keep`` the descriptor (``O_PATH``) becomes the table's, also when this raises.
         """
         try:
-            status = self._status.at(fd)
+            status = self._status.at(fd, b"", _FD_QUIETLY)
             volume = self._volumes.get(status[21]) or self._volume(status[21], fd)
+            if not volume.is_local:
+                status = self._status.at(fd)
             key = self._key(volume, fd, status)
         except OSError:
             if keep:
@@ -350,7 +364,7 @@ class NodeTable:
         """The node of an ``O_PATH`` descriptor if it is in the table; the descriptor becomes the table's."""
         node = None
         try:
-            status = self._status.at(fd)
+            status = self._status.at(fd, b"", _FD_QUIETLY)
             volume = self._volumes.get(status[21])
             if volume is not None:
                 node = volume.nodes.get(self._key(volume, fd, status))
@@ -487,8 +501,14 @@ class NodeTable:
         return (status[19] << 32 | status[20], status[6])
 
     def _volume(self, mount_id: int, fd: int) -> Volume:
-        """A mount seen for the first time, in the shape of the file at ``fd``: find out whether handles work on it."""
-        volume = Volume(mount_id, -1)
+        """A mount seen for the first time, in the shape of the file at ``fd``: find out whether handles work on it.
+
+        Raises ``EDEADLK`` for a mount that this process serves.
+        """
+        kind = mount_kind(mount_id)
+        if kind is not None and kind.is_own:
+            fail(errno.EDEADLK)
+        volume = Volume(mount_id, is_local=kind is not None and kind.is_local)
         if self.use_handles:
             volume.fd = self._handle_directory(fd)
         self._volumes[mount_id] = volume

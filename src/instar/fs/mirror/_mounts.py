@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What kind of mount a file lies on, learned without asking the file system that is mounted there.
+
+A mirror may come upon its own mount point inside the tree that it shows. Any request there would wait for the server,
+which is the one who asks. So a mount is looked at in ``/proc`` before it is entered.
+
+Specification: proc_pid_mountinfo(5), proc_pid_fdinfo(5); the line ``fuse_connection`` there is of Linux's fs/fuse/dev.c.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, NamedTuple
+
+__all__ = ["MountKind", "mount_kind", "served_here"]
+
+#: File systems whose attributes are always those that this machine has in memory: there is nobody else to ask.
+_LOCAL: Final = frozenset(
+    {
+        "bcachefs", "btrfs", "cramfs", "devtmpfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "hugetlbfs", "iso9660",
+        "jfs", "minix", "ntfs3", "overlay", "ramfs", "reiserfs", "squashfs", "sysfs", "tmpfs", "udf", "vfat", "xfs", "zfs",
+    }
+)  # fmt: skip
+
+
+class MountKind(NamedTuple):
+    """A mount: the type of its file system, and the device number, which is the connection's for FUSE."""
+
+    fstype: str
+    major: int
+    minor: int
+
+    @property
+    def is_local(self) -> bool:
+        """Whether attributes come without asking somebody else."""
+        return self.fstype in _LOCAL
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process serves it."""
+        return self.fstype.startswith("fuse") and self.minor in served_here()
+
+
+def mount_kind(mount_id: int) -> MountKind | None:
+    """The mount with this number, or None if it is not among this process's mounts (any more)."""
+    start = f"{mount_id} "
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            if line.startswith(start):
+                major, minor = line.split(" ", 3)[2].split(":")
+                return MountKind(line.partition(" - ")[2].split(" ", 1)[0], int(major), int(minor))
+    return None
+
+
+def served_here() -> frozenset[int]:
+    """The connections of FUSE (minor numbers of their devices) that this process has a descriptor of."""
+    found: set[int] = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if not os.readlink(f"/proc/self/fd/{name}").endswith("/fuse"):
+                continue
+            with open(f"/proc/self/fdinfo/{name}", encoding="ascii") as info:
+                found.update(int(line.split()[1]) for line in info if line.startswith("fuse_connection:"))
+        except FileNotFoundError:
+            continue  # the listing's own descriptor
+    return frozenset(found)
