@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`instar.layout` against hand-written `struct` calls: medians of interleaved rounds, and their ratio.
 
-    python benchmarks/layout.py
+    python benchmarks/layout.py [--quick]
 
 The rival is what one writes by hand: a class with `__slots__`, a module-level `struct.Struct`, and functions that
 pack its attributes and unpack into a new object. `CODEC` is used as it is. A ratio below 1 means that the
@@ -10,14 +10,17 @@ generated code is faster.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import struct
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from instar.layout import Struct, array, bits, char, u8, u16, u32, u64
 
+RESULTS = Path(__file__).parent / "results"
 ROUNDS = 41
 CALLS = 4000
 
@@ -273,24 +276,35 @@ def pairs() -> list[tuple[str, Callable[[], object], Callable[[], object]]]:
 
 def once(func: Callable[[], object]) -> float:
     """Nanoseconds for one call, from a run of `CALLS`."""
+    calls = range(CALLS)
     start = time.perf_counter_ns()
-    for _ in range(CALLS):
+    for _ in calls:
         func()
     return (time.perf_counter_ns() - start) / CALLS
 
 
 def main() -> int:
-    """Print the table."""
+    """Print the table, and leave it in benchmarks/results/layout.md."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a fifth of the rounds")
+    rounds = ROUNDS // 5 if parser.parse_args().quick else ROUNDS
     table = pairs()
     times: list[tuple[list[float], list[float]]] = [([], []) for _ in table]
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for (_, ours, hand), (mine, theirs) in zip(table, times, strict=True):
             mine.append(once(ours))
             theirs.append(once(hand))
-    print(f"{'':36} {'instar ns':>10} {'by hand ns':>11} {'ratio':>6}")
+    lines = ["| operation | instar, ns | by hand, ns | ratio |", "|:--|--:|--:|--:|"]
     for (what, _, _), (mine, theirs) in zip(table, times, strict=True):
         a, b = statistics.median(mine), statistics.median(theirs)
-        print(f"{what:36} {a:10.0f} {b:11.0f} {a / b:6.2f}")
+        # The median of the rounds' ratios: both halves of a round see the same machine.
+        ratio = statistics.median(x / y for x, y in zip(mine, theirs, strict=True))
+        lines.append(f"| {what:34} | {a:5.0f} | {b:5.0f} | {ratio:.2f} |")
+    print("\n".join(lines))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "layout.md").write_text(
+        "# C layouts against hand-written struct\n\n" + "\n".join(lines) + "\n"
+    )
     return 0
 
 

@@ -560,3 +560,17 @@ def test_values_come_back_if_and_only_if_they_fit(a, b, c, d, e, f):
     else:
         with pytest.raises(LayoutError, match=r"Numbers\.[a-f]"):
             value.pack()
+
+
+def test_a_default_of_a_union_member_holds_until_another_member_is_given():
+    class Start(Struct):
+        with union():
+            a: u32 = 7
+            b: u16
+
+    class Either(Union):
+        a: u32
+        b: u16 = 9
+
+    assert (Start().a, Start(b=1).a, Start(a=2).a) == (7, 1, 2)
+    assert (Either().a, Either(a=1).b) == (9, 1)

@@ -84,22 +84,24 @@ def _maker(f: Field) -> Callable[[], Any]:
 def _assign(self: Any, pairs: tuple[tuple[str, Any], ...]) -> None:
     """Set the members of unions that the constructor was given; two members of one union are a mistake."""
     fields = self.FIELDS
-    seen: dict[int, tuple[int, str]] = {}
+    given: dict[int, tuple[int, str]] = {}  # number of a union -> index and name of its member
     for name, value in pairs:
         if value is MISSING:
-            default = fields[name].default
-            if default is MISSING:
-                continue
-            if any(seen.get(n, (i,))[0] != i for n, i in fields[name].rivals):
-                continue  # another member was given
-            value = copy.deepcopy(default)  # noqa: PLW2901 # the value to set
+            continue
         for number, index in fields[name].rivals:
-            other = seen.setdefault(number, (index, name))
+            other = given.setdefault(number, (index, name))
             if other[0] != index:
                 raise LayoutError(
                     f"{type(self).__name__}.{name}: shares its bytes with {other[1]}; give one of them"
                 )
         setattr(self, name, value)
+    for name, value in pairs:
+        field = fields[name]
+        if value is not MISSING or field.default is MISSING:
+            continue
+        # A default holds unless another member of the union was given, or has one.
+        if all(given.setdefault(n, (i, name))[0] == i for n, i in field.rivals):
+            setattr(self, name, copy.deepcopy(field.default))
 
 
 _ERRORS: Final = _values.VALUE_ERRORS

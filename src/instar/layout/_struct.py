@@ -199,9 +199,6 @@ def _make(
     if module:
         namespace["__module__"] = module
     bases = bases or ((Union,) if union else (Struct,))
-    for field in fields:
-        if field.name in namespace:
-            raise wrong(name, field.name, "is a field and a method of the class")
     cls = type.__new__(LayoutMeta, name, bases, namespace)
     type.__init__(cls, name, bases, namespace)
     (finish_union if union else finish_struct)(cls)
