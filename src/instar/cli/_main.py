@@ -154,6 +154,16 @@ def _new(name: str) -> None:
     )
 
 
+@_instar.command("demo")
+@click.option("--quick", is_flag=True, help="Fewer files.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as a JSON array.")
+def _demo(*, quick: bool, as_json: bool) -> None:
+    """Mount a mirror and an in-memory file system, run real programs on them, show a table, and unmount."""
+    from instar.demo import run_demo
+
+    sys.exit(run_demo(quick=quick, as_json=as_json))
+
+
 @_instar.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def _completion(shell: str) -> None:

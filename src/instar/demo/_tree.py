@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file system of the demonstration that is made of Python values."""
+
+from __future__ import annotations
+
+from instar.fs import File, SeqFile, Tree
+
+settings = {"answer": "41"}
+
+
+def store(text: str) -> None:
+    """Take what was written to the file ``answer``."""
+    settings["answer"] = text.strip()
+
+
+tree = Tree(
+    {
+        "hello": "Hello from Python!\n",
+        "squares": SeqFile(lambda: (number * number for number in range(1_000_000))),
+        "answer": File(read=lambda: settings["answer"] + "\n", write=store, mode=0o666),
+    }
+)
