@@ -218,8 +218,13 @@ class FileSystem:
     def open(self, ctx: Context, ino: int, flags: int) -> MaybeAwaitable[Open]:
         """Open a file; ``flags`` are those of ``open(2)`` without ``O_CREAT``, ``O_EXCL``, ``O_NOCTTY``.
 
-        With ``O_TRUNC`` the file is cut to nothing as part of the open. The default needs no state: handle 0.
+        With ``O_TRUNC`` the file is cut to nothing as part of the open. The default needs no state: handle 0; it cuts
+        the file by :meth:`setattr`.
         """
+        if flags & os.O_TRUNC and self.implements("setattr"):
+            result = self.setattr(ctx, ino, SetAttr(size=0))
+            if isinstance(result, Awaitable):
+                return _opened_after(result)
         return Open()
 
     def create(
@@ -387,6 +392,11 @@ class FileSystem:
     def removexattr(self, ctx: Context, ino: int, name: str) -> MaybeAwaitable[None]:
         """Remove it. Raises ``ENODATA``."""
         _refuse(errno.EOPNOTSUPP)
+
+
+async def _opened_after(change: Awaitable[object]) -> Open:
+    await change
+    return Open()
 
 
 def _seek_without_holes(size: int, offset: int, whence: int) -> int:

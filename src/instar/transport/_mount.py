@@ -112,7 +112,7 @@ def mount(
 ) -> None:
     """Mount ``fs`` and serve it until it is unmounted.
 
-    ``ready`` is called when the mount is there. In the main thread SIGINT and SIGTERM unmount cleanly: at once when
+    ``ready`` is called when the mount is there and ``fs.init`` is done. In the main thread SIGINT and SIGTERM unmount cleanly: at once when
     nothing is in use, else lazily (the last user's close ends it); a second signal ends the process.
     Raises :class:`MountError`, and what ``fs.init`` raises; in either case nothing stays mounted.
     """
@@ -125,9 +125,7 @@ def mount(
     device = FuseDevice(attach(fs, path, options), fs, options)
     try:
         with _signals_unmount(path, device.stop):
-            if ready is not None:
-                ready()
-            device.serve()
+            device.serve(ready)
     except BaseException:
         _detach(path)
         raise

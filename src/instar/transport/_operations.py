@@ -50,6 +50,7 @@ Undo = Callable[["Session", Context, int, Message, Result], None]
 
 _WRITE_FLAGS: Final = tuple(WriteFlags(value) for value in range(8))
 _NO_CHANGE: Final = (FattrFlags.FATTR_FH | FattrFlags.FATTR_LOCKOWNER).value
+_DOTS: Final = frozenset({".", ".."})
 _SURELY_SHORT: Final = 63  # characters: at most four bytes each
 _LOCK_TYPES: Final = {0: LockType.RDLCK, 1: LockType.WRLCK, 2: LockType.UNLCK}
 
@@ -215,6 +216,9 @@ def _lookup(session: Session, ctx: Context, nodeid: int, message: Message) -> Re
     name: str = message.name
     if len(name) > _SURELY_SHORT and len(os.fsencode(name)) > session.fs.name_max:
         raise _fail(errno.ENAMETOOLONG)
+    if name in _DOTS:  # the kernel reconnects a file handle (NFS, open_by_handle_at)
+        ino = nodeid if name == "." else session.fs.parent(nodeid)
+        return _then(session.fs.getattr(ctx, ino), lambda attr: Entry(ino, attr))
     return session.fs.lookup(ctx, nodeid, name)
 
 

@@ -3,8 +3,9 @@
 
 One thread does it all, so a file system's handlers never run at the same time. While every handler is a plain function
 the loop is three system calls and a method call for each request. When a handler is ``async`` and has to wait, the loop
-goes on inside an asyncio event loop, where requests and waiting handlers take turns; when nothing waits any more it
-goes back.
+goes on inside an asyncio event loop, where requests and waiting handlers take turns; when nothing waits any more (no
+handler, no task or timer of the service's own) it goes back. The plain loop keeps an eye on the event loop's
+descriptors, so a service's sockets and what other threads call into the event loop are served in either.
 
 The device is read without blocking, and ``poll(2)`` waits for it together with the stop event, so that the loop can be
 stopped at any time without a signal. Under load it reads again for a few microseconds before it waits: most
@@ -17,20 +18,27 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import logging
 import os
 import select
+import selectors
+import struct
+import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from instar.edge.pm_qos import CpuLatency
+from instar.transport._event_loop import EventLoop
 from instar.transport._notifier import DeviceNotifier
 from instar.transport._options import MountOptions
 from instar.transport._session import Session
 from instar.wire import fuse as wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from instar.fs import FileSystem
 
 __all__ = ["FuseDevice"]
@@ -41,6 +49,8 @@ _OUT_HEADER: Final = wire.OUT_HEADER
 _OUT_HEADER_SIZE: Final = _OUT_HEADER.size
 _JOIN_BELOW: Final = 4096  # bytes: a copy of less than this is cheaper than a second iovec
 _RETRY: Final = frozenset({errno.EINTR, errno.ENOENT})
+#: The kernel has answered the caller already; what comes next may be read.
+_REQUEST_LOST: Final = frozenset({errno.EIO, errno.ENOMEM, errno.EFAULT})
 _GONE: Final = frozenset({errno.ENODEV, errno.ECONNABORTED, errno.EBADF})
 #: The kernel no longer waits for the request, or the mount is gone.
 _MOOT: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.ECONNABORTED, errno.EBADF})
@@ -51,6 +61,15 @@ _BUSY_GAP_NS: Final = 2_000_000
 _SPIN_NS: Final = 50_000
 _IDLE_MS: Final = 20  # a busy loop that waits this long is not busy any more
 _PLAIN_AGAIN: Final = 64  # plain requests in a row after which the event loop is left
+_LOOK_EVERY: Final = (
+    1024  # requests after which a plain loop that never pauses looks at the event loop; a power of two
+)
+
+_COPY_BELOW: Final = (
+    65536  # bytes: an async handler keeps its request, and a copy of that is smaller than a buffer
+)
+_SPARE_BUFFERS: Final = 4
+_LAST_SECONDS: Final = 10.0  # that closing files and the service's own tasks get when the mount is gone
 
 
 class FuseDevice:
@@ -63,79 +82,118 @@ class FuseDevice:
         options = options or MountOptions()
         self._fd = fd
         os.set_blocking(fd, False)
+        # FileIO.readinto reads into the buffer and says None, rather than raising, when there is nothing.
+        self._file = io.FileIO(fd, "r", closefd=False)
         self._notifier = DeviceNotifier(fd)
         self.session = Session(fs, options, self, self._notifier)
         self.session.spawn = self._spawn
         self._size = options.max_write + 4096 + wire.IN_HEADER_SIZE
         self._buffers: list[memoryview] = []
         self._buffer = self._new_buffer()
+        # All descriptors that will ever be needed, now: later there may be none left.
+        self._selector = selectors.EpollSelector()
+        self._loop = EventLoop(self._selector)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stop_lock = threading.RLock()
         self._done = False
+        self._leave = (
+            False  # the plain loop shall return: there is something for the event loop, or the end has come
+        )
         self._latency = CpuLatency()
         self._latency.available &= options.latency == "auto"
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: Awaitable[None] | None = None
         self._tasks: set[asyncio.Future[Any]] = set()
         fs.notify = self._notifier
 
     # --------------------------------------------------------------------- life
 
-    def serve(self) -> None:
-        """Serve until the mount is gone. Raises what ``fs.init`` raises, before any request is read."""
-        fs = self.session.fs
+    def serve(self, ready: Callable[[], None] | None = None) -> None:
+        """Serve until the mount is gone. ``ready`` is called after ``fs.init``, before any request is read.
+
+        Raises what ``fs.init``, ``ready`` or ``fs.destroy`` raise.
+        """
         try:
-            self._run_now(fs.init())
+            self._run_now(self.session.fs.init())
             try:
-                while not self._done:
-                    self._serve_plain()
-                    if not self._done:
-                        self._event_loop().run_until_complete(self._serve_async())
+                if ready is not None:
+                    ready()
+                self._serve()
             finally:
                 self._latency.release()
-                self._run_now(fs.destroy())
+                self._end_handlers()
+                self._close_device()
+                self._run_now(self.session.fs.destroy())
         finally:
             self._close()
 
     def stop(self) -> None:
         """End :meth:`serve` soon, from any thread or signal handler. Callers that wait get errors; unmount first."""
-        os.eventfd_write(self._stop, 1)
+        with self._stop_lock:
+            self._done = self._leave = True
+            if self._stop >= 0:
+                os.eventfd_write(self._stop, 1)
+
+    def _serve(self) -> None:
+        while not self._done:
+            if not self._loop.busy():
+                self._serve_plain()
+            if not self._done:
+                self._loop.run_until_complete(self._serve_async())
+
+    def _end_handlers(self) -> None:
+        """Cancel the handlers that still wait: their callers are gone. Those that close a file may finish."""
+        for task in asyncio.all_tasks(self._loop) & self._tasks:
+            if task.get_name() not in _CLOSING:
+                task.cancel()
+        self._wait_for(self._tasks, "handlers")
+
+    def _close_device(self) -> None:
+        self._notifier.close()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _close(self) -> None:
-        self._notifier.close()
-        if self._loop is not None:
-            for task in self._tasks:
-                task.cancel()
-            if self._tasks:
-                self._loop.run_until_complete(asyncio.wait(self._tasks))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-        os.close(self._fd)
-        os.close(self._stop)
+        self._close_device()
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        self._wait_for(tasks, "tasks of the file system")
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+        with self._stop_lock:
+            stop, self._stop = self._stop, -1
+        os.close(stop)
 
-    def _event_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        return self._loop
+    def _wait_for(self, tasks: set[Any], what: str) -> None:
+        if tasks:
+            _, left = self._loop.run_until_complete(asyncio.wait(tasks.copy(), timeout=_LAST_SECONDS))
+            if left:
+                _log.error(
+                    "%d %s did not end within %g seconds and were left", len(left), what, _LAST_SECONDS
+                )
 
     def _run_now(self, result: object) -> None:
         if isinstance(result, Awaitable):
-            self._event_loop().run_until_complete(_as_coroutine(result))
+            self._loop.run_until_complete(_as_coroutine(result))
 
     # -------------------------------------------------------------------- reply
 
     def send(self, unique: int, body: bytes | bytearray | memoryview) -> bool:
         """Write a success; False when the kernel has dropped the request."""
         size = len(body) if body.__class__ is not memoryview else memoryview(body).nbytes
-        header = _OUT_HEADER.pack(_OUT_HEADER_SIZE + size, 0, unique)
         try:
+            header = _OUT_HEADER.pack(_OUT_HEADER_SIZE + size, 0, unique)
             if size < _JOIN_BELOW:
                 os.write(self._fd, header + body)
             else:
                 os.writev(self._fd, (header, body))
-        except OSError as error:
-            if error.errno not in _MOOT:
-                # The kernel has answered the caller with EIO; a reply in the wrong form is a mistake of this program.
-                _log.error("the kernel refused a reply of %d bytes: %s", size, error)
+        except (OSError, struct.error) as error:
+            if isinstance(error, OSError) and error.errno in _MOOT:
+                return False
+            _log.error("the kernel refused a reply of %d bytes, the caller gets EIO: %s", size, error)
+            # Most often the kernel has answered the caller itself, and this finds nobody; never leave one waiting.
+            self.send_error(unique, errno.EIO)
             return False
         return True
 
@@ -157,11 +215,12 @@ class FuseDevice:
     def _read(self) -> int:
         """Read one request into the current buffer. Returns its length, 0 when there is none, -1 at the end."""
         try:
-            return os.readv(self._fd, (self._buffer,))
-        except BlockingIOError:
-            return 0
+            return self._file.readinto(self._buffer) or 0
         except OSError as error:
             if error.errno in _RETRY:
+                return 0
+            if error.errno in _REQUEST_LOST:
+                _log.error("a request could not be read: %s", error)
                 return 0
             self._done = True
             if error.errno not in _GONE:
@@ -171,21 +230,25 @@ class FuseDevice:
             return -1
 
     def _serve_plain(self) -> None:
-        """Serve until the end, or until a handler has to be awaited (left in ``_pending``)."""
+        """Serve until the end, or until the event loop is needed (for a handler left in ``_pending``, or a task)."""
         poller = select.poll()
-        poller.register(self._fd, select.POLLIN)
-        poller.register(self._stop, select.POLLIN)
-        read, handle, now = self._read, self.session.handle, time.monotonic_ns
+        for fd in (self._fd, self._stop, self._selector.fileno()):
+            poller.register(fd, select.POLLIN)
+        read, session, now = self._read, self.session, time.monotonic_ns
+        handle = session.handle
         streak, last = 0, 0
-        while True:
+        self._leave = self._done
+        while not self._leave:
             length = read()
             if length > 0:
                 pending = handle(self._buffer, length)
                 if pending is not None:
                     self._pending = pending
                     return
+                if not session.requests % _LOOK_EVERY and self._selector.select(0):
+                    return
                 continue
-            if length < 0 or self.session.ended:
+            if length < 0 or session.ended:
                 self._done = True
                 return
             # Nothing there. A busy loop looks again for a moment; an idle one waits without using the processor.
@@ -205,9 +268,7 @@ class FuseDevice:
                     ready = poller.poll()
             else:
                 ready = poller.poll()
-            last = max(last, started)
-            if any(fd == self._stop for fd, _ in ready):
-                self._done = True
+            if any(fd != self._fd for fd, _ in ready):  # stopped, or something for the event loop
                 return
 
     def _spin(self, deadline: int) -> bool:
@@ -225,21 +286,30 @@ class FuseDevice:
     # --------------------------------------------------------------- async loop
 
     def _spawn(self, awaitable: Awaitable[Any]) -> None:
-        """Run an awaitable in the event loop."""
-        task = self._event_loop().create_task(_as_coroutine(awaitable))
+        """Run an awaitable that nobody waits for in the event loop."""
+        task = self._loop.create_task(_as_coroutine(awaitable), name="release")
+        self._leave = True
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-    def _start(self, awaitable: Awaitable[None]) -> None:
+        def finished(done: asyncio.Future[Any]) -> None:
+            self._tasks.discard(done)
+            if not done.cancelled() and (error := done.exception()) is not None:
+                _log.error("what nobody waited for failed", exc_info=error)
+
+        task.add_done_callback(finished)
+
+    def _start(self, awaitable: Awaitable[None], buffer: memoryview) -> None:
         """Run a handler in the event loop; it keeps the buffer that it was given until it is done."""
-        buffer = self._buffer
-        self._buffer = self._buffers.pop() if self._buffers else self._new_buffer()
-        task = self._event_loop().create_task(_as_coroutine(awaitable))
+        shared = buffer is self._buffer
+        if shared:
+            self._buffer = self._buffers.pop() if self._buffers else self._new_buffer()
+        task = self._loop.create_task(_as_coroutine(awaitable))
         self._tasks.add(task)
 
         def finished(done: asyncio.Future[None]) -> None:
             self._tasks.discard(done)
-            self._buffers.append(buffer)
+            if shared and len(self._buffers) < _SPARE_BUFFERS:
+                self._buffers.append(buffer)
             if not done.cancelled() and done.exception() is not None:
                 _log.error("a reply could not be sent", exc_info=done.exception())
 
@@ -247,43 +317,41 @@ class FuseDevice:
 
     async def _serve_async(self) -> None:
         """Serve until the end, or until nothing waits any more and plain requests come in a row."""
-        loop = asyncio.get_running_loop()
+        loop, session = self._loop, self.session
+        self._latency.release()
         wake = asyncio.Event()
         loop.add_reader(self._fd, wake.set)
         loop.add_reader(self._stop, wake.set)
         plain = 0
         try:
+            if self._pending is not None:
+                pending, self._pending = self._pending, None
+                self._start(pending, self._buffer)
+            await asyncio.sleep(0)
             while not self._done:
-                if self._pending is not None:
-                    self._start(self._pending)
-                    self._pending = None
-                    plain = 0
-                    await asyncio.sleep(0)
                 length = self._read()
                 if length > 0:
                     plain += 1
-                    self._pending = self.session.handle(self._buffer, length)
-                    if plain > _PLAIN_AGAIN and self._pending is None and len(asyncio.all_tasks(loop)) == 1:
-                        return
+                    buffer = self._buffer
+                    if length < _COPY_BELOW:
+                        buffer = memoryview(bytearray(buffer[:length]))
+                    awaitable = session.handle(buffer, length)
+                    if awaitable is not None:
+                        plain = 0
+                        self._start(awaitable, buffer)
                     if plain % 16 == 0:
-                        await asyncio.sleep(
-                            0
-                        )  # waiting handlers get their turn under a flood of plain requests
+                        await asyncio.sleep(0)  # others get their turn under a flood of plain requests
+                    if plain >= _PLAIN_AGAIN and plain % _PLAIN_AGAIN == 0 and not loop.busy():
+                        return
                     continue
-                if length < 0 or self.session.ended:
+                if length < 0 or session.ended:
                     self._done = True
                     break
                 wake.clear()
                 await wake.wait()
-                if _readable(self._stop):
-                    self._done = True
         finally:
             loop.remove_reader(self._fd)
             loop.remove_reader(self._stop)
-
-
-def _readable(fd: int) -> bool:
-    return bool(select.select([fd], [], [], 0)[0])
 
 
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:  # Any: whatever it returns
