@@ -281,3 +281,25 @@ def test_a_mirror_does_not_enter_its_own_mount(tmp_path):
         refused(errno.EDEADLK, os.listdir, top / "mnt")
         refused(errno.EDEADLK, os.rmdir, top / "mnt")
         assert (top / "beside").read_text() == "here"
+
+
+@pytest.mark.parametrize("name", ["proc", "sysfs"])
+def test_generated_files_are_read_past_the_size_that_they_claim(name):
+    """No handles there, and reads that do not ask the page cache how large the file is."""
+    source, path = {"proc": ("/proc", "sys/kernel/ostype"), "sysfs": ("/sys", "kernel/mm/hugepages")}[name]
+    fs = MirrorFS(source)
+    try:
+        ino = ROOT_INO
+        for part in path.split("/"):
+            found = fs.lookup(ROOT, ino, part)
+            assert fs.lookup(ROOT, ino, part).ino == found.ino
+            ino = found.ino
+        if name == "proc":
+            opened = fs.open(ROOT, ino, os.O_RDONLY)
+            assert opened.direct_io
+            assert fs.read(ROOT, ino, opened.fh, 0, 100) == b"Linux\n"
+        else:
+            assert found.attr.is_dir
+            assert names(fs, ino) == os.listdir(f"{source}/{path}")
+    finally:
+        fs.destroy()

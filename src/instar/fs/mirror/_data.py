@@ -55,7 +55,7 @@ class Data(MirrorBase):
         finally:
             if kill:
                 self._credentials.regain_fsetid()
-        return Open(self.files.add(fd, node, opened))
+        return Open(self.files.add(fd, node, opened), direct_io=node.volume.is_generated)
 
     def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
         """Read; shorter only at the end of the file."""

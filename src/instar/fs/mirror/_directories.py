@@ -10,6 +10,7 @@ Specification: getdents64(2), seekdir(3).
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Iterator
@@ -147,4 +148,7 @@ class Directories(MirrorBase):
 
     async def fsyncdir(self, ctx: Context, ino: int, fh: int, datasync: bool) -> None:
         """Make the directory's entries durable."""
-        os.fsync(self._directory(fh).fd)
+        fd = os.dup(self._directory(fh).fd)  # the directory may be closed before the thread is done
+        work = asyncio.get_running_loop().run_in_executor(None, os.fsync, fd)
+        work.add_done_callback(lambda _: os.close(fd))
+        await asyncio.shield(work)

@@ -23,6 +23,18 @@ _LOCAL: Final = frozenset(
 )  # fmt: skip
 
 
+#: Those of them whose file handles are good for as long as the file exists. Others find only what is in memory anyway (vfat).
+_LASTING_HANDLES: Final = frozenset(
+    {
+        "bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "squashfs", "tmpfs", "udf", "xfs", "zfs",
+    }
+)  # fmt: skip
+#: File systems whose files are made as they are read and say that they are empty, or a page long.
+_GENERATED: Final = frozenset(
+    {"cgroup", "cgroup2", "debugfs", "fusectl", "proc", "securityfs", "sysfs", "tracefs"}
+)
+
+
 class MountKind(NamedTuple):
     """A mount: the type of its file system, and the device number, which is the connection's for FUSE."""
 
@@ -36,20 +48,33 @@ class MountKind(NamedTuple):
         return self.fstype in _LOCAL
 
     @property
+    def has_lasting_handles(self) -> bool:
+        """Whether a file handle opens its file at any time."""
+        return self.fstype in _LASTING_HANDLES
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the sizes of files say nothing about what there is to read."""
+        return self.fstype in _GENERATED
+
+    @property
     def is_own(self) -> bool:
         """Whether this process serves it."""
         return self.fstype.startswith("fuse") and self.minor in served_here()
 
 
-def mount_kind(mount_id: int) -> MountKind | None:
-    """The mount with this number, or None if it is not among this process's mounts (any more)."""
+_UNKNOWN: Final = MountKind("", 0, 0)
+
+
+def mount_kind(mount_id: int) -> MountKind:
+    """The mount with this number; an unknown one with an empty type if it is not among this process's mounts."""
     start = f"{mount_id} "
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             if line.startswith(start):
                 major, minor = line.split(" ", 3)[2].split(":")
                 return MountKind(line.partition(" - ")[2].split(" ", 1)[0], int(major), int(minor))
-    return None
+    return _UNKNOWN
 
 
 def served_here() -> frozenset[int]:

@@ -34,7 +34,7 @@ from instar.edge.file_status import (
     StatusReader,
 )
 from instar.fs._types import ROOT_INO, Attr
-from instar.fs.mirror._mounts import mount_kind
+from instar.fs.mirror._mounts import MountKind, mount_kind
 
 if TYPE_CHECKING:
     from instar.fs.mirror._files import OpenFile
@@ -105,11 +105,12 @@ class Volume:
     is not ``is_local`` attributes are asked for anew each time, as what is in memory may be out of date.
     """
 
-    __slots__ = ("fd", "is_local", "mount_id", "nodes")
+    __slots__ = ("fd", "is_generated", "is_local", "mount_id", "nodes")
 
-    def __init__(self, mount_id: int, *, is_local: bool) -> None:
+    def __init__(self, mount_id: int, kind: MountKind) -> None:
         self.mount_id = mount_id
-        self.is_local = is_local
+        self.is_local = kind.is_local
+        self.is_generated = kind.is_generated
         self.fd = -1
         self.nodes: dict[bytes | tuple[int, int], Node] = {}
 
@@ -277,7 +278,7 @@ class NodeTable:
             try:
                 handle, mount_id = self._handles.at(dirfd, name, 0)
                 volume = self._volumes.get(mount_id)
-                if volume is not None:
+                if volume is not None and volume.fd >= 0:
                     node = volume.nodes.get(handle)
                     if node is not None:
                         return node, self._attr_of(node)
@@ -506,10 +507,10 @@ class NodeTable:
         Raises ``EDEADLK`` for a mount that this process serves.
         """
         kind = mount_kind(mount_id)
-        if kind is not None and kind.is_own:
+        if kind.is_own:
             fail(errno.EDEADLK)
-        volume = Volume(mount_id, is_local=kind is not None and kind.is_local)
-        if self.use_handles:
+        volume = Volume(mount_id, kind)
+        if self.use_handles and kind.has_lasting_handles:
             volume.fd = self._handle_directory(fd)
         self._volumes[mount_id] = volume
         return volume
