@@ -228,6 +228,7 @@ def test_circles_are_refused():
         [("a", 2, 0)],  # a function
         [("", 1, 0)],  # no name
         [("a b", 1, 0)],  # no identifier
+        [("\u00aa", 1, 0)],  # not ASCII: Python would fold it to "a"
         [("a", 3, 0)],  # too large an array
         [("a", 1, 0), ("b", 1, 0)],  # on top of each other
     ],
@@ -240,6 +241,27 @@ def test_a_record_that_cannot_be_laid_out_is_refused(members):
     e.record("bad", 4, *members)
     with pytest.raises(LayoutError):
         from_btf(Btf(e.data()), "struct bad")
+
+
+def test_nesting_that_multiplies_is_refused_soon():
+    e = Encoder()
+    e.record("r1", 0)
+    for i in range(2, 33):
+        e.record(f"r{i}", 0, ("a", i - 1, 0), ("b", i - 1, 0))
+    with pytest.raises(LayoutError, match="more than"):
+        from_btf(Btf(e.data()), "struct r32")
+
+
+def test_a_record_whose_name_is_no_identifier_gets_one():
+    e = Encoder()
+    e.int("int", 4)
+    e.record("Vec<u8>", 4, ("a", 1, 0))
+    made = from_btf(Btf(e.data()), "struct Vec<u8>")
+    assert (made.__name__, made.CTYPE) == ("Vec_u8_", "struct Vec<u8>")
+    data = bytearray(e.data())
+    data[data.index(b"Vec")] = 0x80  # not UTF-8
+    explore(bytes(data))
+    assert from_btf(Btf(data), Btf(data)[2])(a=1).a == 1
 
 
 @pytest.mark.parametrize("width", [33, 255])

@@ -17,7 +17,7 @@ import linecache
 from dataclasses import dataclass
 from dataclasses import field as _dc_field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from instar.layout._types import Array, Bits, Enumerated, FieldType, Kind, LayoutError, Scalar, Trailing
 from instar.layout._values import (
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 __all__ = ["Flat", "compile_source", "flatten"]
 
 ByteOrder = Literal["little", "big"]
+
+# Nesting multiplies: a few hostile types of BTF could ask for more text than memory holds. The largest structures
+# of a kernel have some thousands.
+_MAX_FIELDS: Final = 1 << 15
 
 
 @dataclass(slots=True)
@@ -110,6 +114,11 @@ def _pad(count: int) -> str:
 def _votes(cls: LayoutMeta, tally: dict[str, int]) -> None:
     """Count the byte orders of the plain numbers that would become slots."""
     for f in cls.__layout_plain__:
+        tally["fields"] += 1
+        if tally["fields"] > _MAX_FIELDS:
+            raise LayoutError(
+                f"{cls.__name__}: more than {_MAX_FIELDS} fields with those of nested structures"
+            )
         ftype: FieldType = f.type
         if isinstance(ftype, Array):
             ftype = ftype.elem
@@ -124,7 +133,7 @@ def _votes(cls: LayoutMeta, tally: dict[str, int]) -> None:
 
 def flatten(cls: LayoutMeta) -> Flat:
     """All slots of a structure."""
-    tally = {"little": 0, "big": 0}
+    tally = {"little": 0, "big": 0, "fields": 0}
     _votes(cls, tally)
     order: ByteOrder = cls.__layout_order__
     if tally["little"] != tally["big"]:

@@ -9,6 +9,7 @@ enum does not name. Names that a class cannot have (`class`, `pack`) get a `_`.
 from __future__ import annotations
 
 import keyword
+import re
 from typing import Any, Final, get_args
 
 from instar.layout import _values
@@ -110,7 +111,7 @@ class _Maker:
         entries, align = self._entries(record, name, cnames, flexible=flexible and not is_union, depth=depth)
         word = "union" if is_union else "struct"
         return build(
-            name,
+            re.sub(r"\W", "_", name, flags=re.ASCII),
             entries,
             union=is_union,
             ctype=f"{word} {record.name}" if record.name else None,
@@ -163,7 +164,8 @@ class _Maker:
         return self.btf.sizeof(member.type) * 8
 
     def _field_name(self, cname: str, cnames: dict[str, str]) -> str:
-        if not cname.isidentifier():
+        # Python folds other letters (NFKC), so two names could become one.
+        if not (cname.isascii() and cname.isidentifier()):
             raise BtfError(f"{cname!r} is no name of a member")
         field = cname.lstrip("_") if cname.startswith("__") else cname
         if not field or field[0].isdigit():
