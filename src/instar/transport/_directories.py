@@ -12,11 +12,14 @@ the file system's own cookies follow, moved up by two.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import stat
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 from instar.fs import ROOT_INO, Attr, Context, DirEntry, Entry
+from instar.transport._checks import check_attr
 from instar.wire.fuse import DirentBuffer
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DirectoryStream", "Listing"]
 
 _DOTS: Final = 2
+_DOT_NAMES: Final = frozenset({".", ".."})
 _COOKIE_MAX: Final = (1 << 63) - 1 - _DOTS
 _NO_ATTR = Attr(0, 0)
 
@@ -60,35 +64,57 @@ class DirectoryStream:
         start = max(offset, _DOTS)
         if self._iterator is None or start != self._at or (plus != self._plus and session.own_readdirplus):
             self._restart(session, ctx, ino, start, plus=plus)
-        if self._error is not None:
-            error, self._error, self._iterator = self._error, None, None
-            raise error
         iterator = self._iterator
         if isinstance(iterator, AsyncIterator) or (
             plus and session.async_lookup and not session.own_readdirplus
         ):
             return self._fill_async(session, ctx, ino, listing, plus=plus)
         assert iterator is not None
-        lookup = session.fs.lookup if plus and not session.own_readdirplus else None
         try:
-            while (line := self._held or next(iterator, None)) is not None:
-                self._held = None
-                if lookup is not None and line.entry is None:
-                    entry = _lookup_sync(lookup, ctx, ino, line.name)
-                    if entry is None:
-                        continue
-                    line.entry = entry
-                if not self._pack(session, listing, line, plus=plus):
-                    break
+            if plus:
+                self._fill_plus(session, ctx, ino, listing, iterator)
+            else:
+                self._fill_plain(listing, iterator)
         except OSError as error:
             self._fail(listing, error)
         return listing
+
+    def _fill_plain(self, listing: Listing, iterator: Iterator[DirEntry]) -> None:
+        """Pack names until no more fit: the tight loop of large directories (`benchmarks/metadata.py`, readdir)."""
+        add = listing.buffer.add
+        if self._held is not None:
+            iterator = itertools.chain((self._held,), iterator)
+            self._held = None
+        for line in iterator:
+            cookie = line.cookie
+            if not 0 < cookie < _COOKIE_MAX:
+                raise _bad_cookie(line)
+            if not add(line.ino, cookie + _DOTS, line.mode >> 12, line.name):
+                self._held = line
+                return
+            self._at = cookie + _DOTS
+
+    def _fill_plus(
+        self, session: Session, ctx: Context, ino: int, listing: Listing, iterator: Iterator[DirEntry]
+    ) -> None:
+        """Pack names with attributes until no more fit, looking up those that come without."""
+        lookup = None if session.own_readdirplus else session.fs.lookup
+        while (line := self._held or next(iterator, None)) is not None:
+            self._held = None
+            if lookup is not None and line.entry is None:
+                entry = _lookup_sync(lookup, ctx, ino, line.name)
+                if entry is None:
+                    continue
+                line.entry = entry
+            if not self._pack(session, listing, line, plus=True):
+                return
 
     async def _fill_async(
         self, session: Session, ctx: Context, ino: int, listing: Listing, *, plus: bool
     ) -> Listing:
         iterator = self._iterator
         try:
+            self._raise_kept()
             while True:
                 line = self._held
                 self._held = None
@@ -108,7 +134,13 @@ class DirectoryStream:
                         continue
                 if not self._pack(session, listing, line, plus=plus):
                     break
-        except OSError as error:
+        except asyncio.CancelledError:
+            # Nothing of this listing reaches the caller, and the iterator may have ended with the cancellation.
+            self._iterator = self._held = None
+            for known in listing.known:
+                session.forget(known, 1)
+            raise
+        except BaseException as error:  # noqa: BLE001 - kept for the request that comes to where it was raised
             self._fail(listing, error)
         return listing
 
@@ -116,23 +148,35 @@ class DirectoryStream:
         self._held = self._error = None
         self._plus = plus
         self._at = start
+        self._iterator = None  # what follows may raise
         own = session.fs.readdirplus if plus and session.own_readdirplus else session.fs.readdir
         lines: object = own(ctx, ino, self.fh, start - _DOTS)
         if hasattr(lines, "__aiter__"):
             self._iterator = aiter(lines)
         elif isinstance(lines, Iterable):
             self._iterator = iter(lines)
+        elif isinstance(lines, Awaitable):
+            self._iterator = aiter(_awaited(lines))
         else:
             raise TypeError(f"readdir returned {lines!r}, which is not an iterable of DirEntry")
 
     def _pack(self, session: Session, listing: Listing, line: DirEntry, *, plus: bool) -> bool:
         """Add one entry; hold it back and return False when it does not fit."""
+        if not isinstance(line, DirEntry):
+            raise TypeError(f"readdir gave {line!r}, which is not a DirEntry")
         cookie = line.cookie
         if not 0 < cookie < _COOKIE_MAX:
             raise ValueError(
                 f"readdir gave {line.name!r} the cookie {cookie}; it must be from 1 to 2**63 - 4"
             )
+        if line.name in _DOT_NAMES:
+            raise ValueError(f"readdir gave {line.name!r}: leave it out, every directory gets it by itself")
         wire_cookie = cookie + _DOTS
+        if wire_cookie == self._at:
+            raise ValueError(
+                f"readdir gave {line.name!r} the cookie {cookie} of the entry before it: each has its own, and a "
+                f"listing that is resumed with one goes on behind it"
+            )
         buffer = listing.buffer
         if plus:
             entry = line.entry
@@ -141,12 +185,14 @@ class DirectoryStream:
                     0, 0, 0.0, 0.0, _NO_ATTR, line.ino, wire_cookie, line.mode >> 12, line.name
                 )
             else:
+                check_attr(entry.attr)
                 entry_timeout, attr_timeout = session.timeouts(entry)
                 fits = buffer.add_plus(
                     entry.ino, entry.generation, entry_timeout, attr_timeout, entry.attr,
                     line.ino, wire_cookie, line.mode >> 12, line.name,
                 )  # fmt: skip
                 if fits:
+                    self._at = wire_cookie
                     session.remember(entry.ino)
                     listing.known.append(entry.ino)
         else:
@@ -157,12 +203,17 @@ class DirectoryStream:
             self._held = line
         return fits
 
-    def _fail(self, listing: Listing, error: OSError) -> None:
+    def _fail(self, listing: Listing, error: BaseException) -> None:
         """What was listed before an error is delivered; the error is the answer to the next request."""
         if not len(listing.buffer):
-            self._iterator = None
+            self._iterator = self._held = None
             raise error
         self._error = error
+
+    def _raise_kept(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
 
     @staticmethod
     def _dots(session: Session, ino: int, offset: int, buffer: DirentBuffer, *, plus: bool) -> bool:
@@ -179,6 +230,21 @@ class DirectoryStream:
             if not fits:
                 return False
         return True
+
+
+async def _awaited(lines: Awaitable[Any]) -> AsyncIterator[DirEntry]:
+    """What an ``async def`` readdir without a ``yield`` returns, as an iterator."""
+    found = await lines
+    if hasattr(found, "__aiter__"):
+        async for line in found:
+            yield line
+    else:
+        for line in found:
+            yield line
+
+
+def _bad_cookie(line: DirEntry) -> ValueError:
+    return ValueError(f"readdir gave {line.name!r} the cookie {line.cookie}; it must be from 1 to 2**63 - 4")
 
 
 def _lookup_sync(lookup: object, ctx: Context, ino: int, name: str) -> Entry | None:
