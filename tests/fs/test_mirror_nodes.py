@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -302,4 +303,34 @@ def test_generated_files_are_read_past_the_size_that_they_claim(name):
             assert found.attr.is_dir
             assert names(fs, ino) == os.listdir(f"{source}/{path}")
     finally:
+        fs.destroy()
+
+
+def test_space_of_a_removed_file_is_waited_for_until_the_kernel_forgets_it():
+    missing = why_not()
+    if missing:
+        pytest.skip(missing)
+    with ext4_image(8) as below:
+        fs = MirrorFS(below)
+        block = memoryview(bytes(1 << 20))
+        removed, first = fs.create(ROOT, ROOT_INO, "removed", 0o644, os.O_RDWR)
+        with pytest.raises(OSError) as full:
+            for place in range(8):
+                done = 0
+                while done < len(block):
+                    done += fs.write(
+                        ROOT, removed.ino, first.fh, (place << 20) + done, block[done:], WriteFlags.NONE
+                    )
+        assert full.value.errno == errno.ENOSPC
+        fs.release(ROOT, removed.ino, first.fh, 0)
+        fs.unlink(ROOT, ROOT_INO, "removed")
+        entry, opened = fs.create(ROOT, ROOT_INO, "new", 0o644, os.O_RDWR)
+
+        async def work():
+            writing = asyncio.ensure_future(fs.write(ROOT, entry.ino, opened.fh, 0, block, WriteFlags.NONE))
+            await asyncio.sleep(0)
+            fs.forget(removed.ino)
+            return await writing
+
+        assert asyncio.run(work()) > 0
         fs.destroy()

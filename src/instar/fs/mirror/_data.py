@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from instar.edge import syscalls
 from instar.fs._types import Context, FallocateFlags, Open, WriteFlags
@@ -24,7 +24,12 @@ from instar.fs.mirror._nodes import fail
 
 __all__ = ["Data"]
 
+_T = TypeVar("_T")
+
 _KILL_SUIDGID: Final = WriteFlags.KILL_SUIDGID.value
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FIRST_PAUSE: Final = 0.001  # seconds
+_LONGEST_PAUSE: Final = 0.1  # seconds
 _INLINE_COPY: Final = 1 << 20  # bytes; copying more than that takes a thread
 _LARGEST_COPY: Final = 64 << 20  # bytes for one request; the caller asks again for the rest
 _NOT_A_FILE: Final = {stat.S_IFDIR: errno.EISDIR, stat.S_IFLNK: errno.ELOOP}
@@ -66,8 +71,18 @@ class Data(MirrorBase):
                 raise
         return os.pread(self.files.reader(fh), size, offset)
 
-    def write(self, ctx: Context, ino: int, fh: int, offset: int, data: memoryview, flags: WriteFlags) -> int:
+    def write(
+        self, ctx: Context, ino: int, fh: int, offset: int, data: memoryview, flags: WriteFlags
+    ) -> int | Awaitable[int]:
         """Write, straight from the request's buffer."""
+        try:
+            return self._write(fh, offset, data, flags)
+        except OSError as error:
+            if error.errno not in _NO_SPACE or not self.nodes.awaits_forget():
+                raise
+        return self._with_space(lambda: self._write(fh, offset, data, flags))
+
+    def _write(self, fh: int, offset: int, data: memoryview, flags: WriteFlags) -> int:
         fd = self.files.fd(fh)
         if int.__and__(flags, _KILL_SUIDGID):  # not IntFlag's own operator, which makes an object
             self._credentials.drop_fsetid()
@@ -76,6 +91,23 @@ class Data(MirrorBase):
             finally:
                 self._credentials.regain_fsetid()
         return os.pwrite(fd, data, offset)
+
+    async def _with_space(self, call: Callable[[], _T]) -> _T:
+        """Make ``call`` once more when files without a name have gone.
+
+        A file that was removed gives its space back when the kernel forgets its node, and the kernel may say so a few
+        requests after the removal.
+        """
+        pause = _FIRST_PAUSE
+        while self.nodes.awaits_forget() and pause < _LONGEST_PAUSE:
+            await asyncio.sleep(pause)
+            pause *= 2
+            try:
+                return call()
+            except OSError as error:
+                if error.errno not in _NO_SPACE:
+                    raise
+        return call()
 
     def flush(self, ctx: Context, ino: int, fh: int, lock_owner: int) -> None:
         """Do on the backing file what a close does, so that its errors reach the caller."""
@@ -103,9 +135,19 @@ class Data(MirrorBase):
 
     def fallocate(
         self, ctx: Context, ino: int, fh: int, mode: FallocateFlags, offset: int, length: int
-    ) -> None:
+    ) -> Awaitable[None] | None:
         """Allocate, punch, zero, collapse or insert, as the backing file system can."""
-        syscalls.fallocate(self.files.fd(fh), int(mode), offset, length)
+
+        def call() -> None:
+            syscalls.fallocate(self.files.fd(fh), int(mode), offset, length)
+
+        try:
+            call()
+        except OSError as error:
+            if error.errno not in _NO_SPACE or not self.nodes.awaits_forget():
+                raise
+            return self._with_space(call)
+        return None
 
     def copy_file_range(
         self, ctx: Context, ino: int, fh: int, offset: int, newino: int, newfh: int, newoffset: int, length: int,

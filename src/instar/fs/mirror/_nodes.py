@@ -162,6 +162,8 @@ class NodeTable:
         self._handles = HandleReader()
         self._nodes: dict[int, Node] = {}
         self._cache: OrderedDict[Node, None] = OrderedDict()
+        #: Nodes that :meth:`pin` keeps: their files have no name, and go with them.
+        self.kept: set[Node] = set()
         #: Nodes by inode, device and mount, while their descriptor keeps the number from being used again.
         self._live: dict[tuple[int, int, int, int], Node] = {}
         self._volumes: dict[int, Volume] = {}
@@ -427,12 +429,18 @@ class NodeTable:
             else:
                 del self._cache[node]
             node.pinned = True
+            self.kept.add(node)
         return node.fd
 
     def unpin(self, node: Node) -> None:
         """The node has a name after all: its descriptor goes back to the cache."""
         if node.pinned and node.handle and node is not self.root:
+            self.kept.discard(node)
             self._keep(node, node.fd)
+
+    def awaits_forget(self) -> bool:
+        """Whether a file without a name, and not open, takes space only until its node is forgotten."""
+        return any(not node.files for node in self.kept)
 
     def forget(self, number: int) -> None:
         """Drop a node. Unknown numbers and the root's are ignored."""
@@ -443,6 +451,7 @@ class NodeTable:
         volume = node.volume
         del volume.nodes[node.key]
         self._cache.pop(node, None)
+        self.kept.discard(node)
         if node.fd >= 0:
             self._close_fd(node)
         if not volume.nodes:
@@ -477,6 +486,7 @@ class NodeTable:
             if volume.fd >= 0:
                 os.close(volume.fd)
         self._nodes.clear()
+        self.kept.clear()
         self._cache.clear()
         self._volumes.clear()
 
