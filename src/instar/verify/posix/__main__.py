@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from instar.verify.posix._actor import Hung
 from instar.verify.posix._report import CaseReport, Outcome, Report
 from instar.verify.posix._run import run, select_cases
 
@@ -84,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress = _Progress(directory, len(cases), options.verbose)
         try:
             return run(directory, select=options.select, short=options.short, progress=progress)
-        except ValueError as error:
-            parser.error(str(error))
+        except (OSError, ValueError, Hung) as error:
+            parser.error(f"{directory} cannot be tested: {error}")
 
     oracle = one(options.oracle) if options.oracle is not None else None
     report = one(options.directory)

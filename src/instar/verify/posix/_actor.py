@@ -79,7 +79,6 @@ class Process:
     def __init__(self, crew: Crew, identity: Identity) -> None:
         self._crew = crew
         self.identity = identity
-        self.directory = ""  # of the case that it is in
         self.busy = False
         ours, theirs = socket.socketpair()
         with theirs:
@@ -110,12 +109,20 @@ class Process:
         """Whether an answer has come, or comes within ``seconds``."""
         return bool(select.select([self._socket], [], [], seconds)[0])
 
-    def do(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function of the harness itself; its failure is not a matter of the case."""
+    def do(self, function: Callable[..., Any], *arguments: Any, timeout: float = CALL_TIMEOUT) -> Any:
+        """Call a function of the harness itself. Raises OSError as it did, or Hung after ``timeout`` seconds."""
+        what = _describe(function, arguments, {})
         self.request(function, arguments, {})
-        answer = self.answer()
+        try:
+            answer = self.answer(timeout)
+        except TimeoutError:
+            self.kill()
+            raise Hung(f"{what} did not return within {timeout:.0f} s") from None
         if isinstance(answer, _wire.Failed):
-            raise OSError(answer.errno, f"{_describe(function, arguments, {})}: {error_name(answer.errno)}")
+            raise OSError(answer.errno, f"{what} ({answer.where}): {error_name(answer.errno)}")
+        if isinstance(answer, _wire.Broke):
+            raise Broken(f"{what}\n{answer.text}")
+        return answer.value
 
     def kill(self) -> None:
         """End the process; harmless a second time."""
@@ -140,6 +147,8 @@ class Crew:
                 env=environment,
             )
         self._by_identity: dict[Identity, Process] = {}
+        #: Whether a process did not die when it was killed: the mount hangs, and no more can be asked of it.
+        self.stuck = False
 
     def __enter__(self) -> Self:
         return self
@@ -157,9 +166,9 @@ class Crew:
         return int(self._answer())
 
     def end(self, pid: int) -> None:
-        """Kill and reap an actor's process."""
+        """Kill and reap an actor's process; :attr:`stuck` if it does not die."""
         self._control.send(pickle.dumps(pid))
-        self._answer()
+        self.stuck |= not self._answer()
 
     def _answer(self) -> Any:
         message = self._control.recv(4096)

@@ -87,7 +87,7 @@ class Arena:
 
     def _privileged(self, identity: Identity) -> Actor:
         if os.geteuid() != 0:
-            raise Skip(f"needs root to act as {identity.name}")
+            raise Skip("needs root to act as root and as other users")
         return self._actor(identity)
 
     def _actor(self, identity: Identity) -> Actor:
@@ -184,15 +184,22 @@ class Arena:
         """Assert that ``path`` names something (a dangling link does), or that it does not."""
         self.equal(self.me(_do.exists, path), expected, f"existence of {path!r}")
 
-    def make(self, kind: str, path: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
-        """Make a file of a kind of :data:`KINDS` with exactly that mode, given to ``owner`` (uid, gid)."""
+    def make(
+        self, kind: str, path: str, mode: int | None = None, owner: tuple[int, int] | None = None
+    ) -> None:
+        """Make a file of a kind of :data:`KINDS` with exactly that mode, given to ``owner`` (uid, gid).
+
+        Without a mode it is 0755 for a directory, 0644 for everything else.
+        """
         if kind in {"block", "char"} and os.geteuid() != 0:
             raise Skip("needs root to make a device node")
+        if mode is None:
+            mode = 0o755 if kind == "dir" else 0o644
         self.me(_do.make, kind, path, mode)
         if owner is not None:
-            self.me(os.chown, path, *owner, follow_symlinks=False)
+            self.root(os.chown, path, *owner, follow_symlinks=False)
             if kind != "symlink" and mode & 0o6000:
-                self.me(os.chmod, path, mode)
+                self.root(os.chmod, path, mode)
 
     # Timestamps
 

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from instar.verify.posix._actor import Broken, Crew, Hung
+from instar.verify.posix._actor import Broken, Crew, Hung, Identity
 from instar.verify.posix._arena import USER_A, Arena
 from instar.verify.posix._case import Case, Skip, Unsupported, all_cases
 from instar.verify.posix._report import CaseReport, Outcome, Report
@@ -22,6 +22,9 @@ from instar.verify.posix._report import CaseReport, Outcome, Report
 __all__ = ["run", "select_cases"]
 
 Progress: TypeAlias = Callable[[CaseReport], None]
+# It makes and removes directories, because this process must not hang with the mount.
+_KEEPER = Identity("keeper", -1, -1)
+_REMOVING = 120.0  # seconds
 _MESSAGES = 12  # of one case that are reported
 
 
@@ -55,27 +58,33 @@ def run(
 
     Raises:
         OSError: the directory cannot be used.
+        Hung: it does not answer.
         ValueError: the pattern matches no case, or root's other users cannot reach the directory.
     """
     cases = select_cases(select, short=short)
     if not cases:
         raise ValueError(f"no case matches {select!r}; --list shows all")
     started = time.monotonic()
-    home = tempfile.mkdtemp(prefix=".instar-posix-", dir=directory)
-    reports = []
-    try:
-        os.chmod(home, 0o755)
-        granularity = _granularity(home)
-        with Crew() as crew:
+    reports: list[CaseReport] = []
+    with Crew() as crew:
+        home = str(crew.process(_KEEPER).do(_make_home, os.path.abspath(directory)))
+        try:
+            granularity = int(crew.process(_KEEPER).do(_granularity, home))
             if os.geteuid() == 0:
                 _check_reachable(crew, home)
             for number, case in enumerate(cases):
-                report = _run_case(crew, case, os.path.join(home, str(number)), granularity)
+                if crew.stuck:
+                    report = CaseReport(
+                        case.id, Outcome.FAIL, f"not run: the mount hangs since {reports[-1].id}", 0.0, 0
+                    )
+                else:
+                    report = _run_case(crew, case, os.path.join(home, str(number)), granularity)
                 reports.append(report)
                 if progress is not None:
                     progress(report)
-    finally:
-        _remove(home)
+        finally:
+            if not crew.stuck:
+                crew.process(_KEEPER).do(_remove, home, timeout=_REMOVING)
     return Report(
         directory=os.fspath(directory),
         filesystem=_filesystem(directory),
@@ -88,11 +97,10 @@ def run(
 
 def _run_case(crew: Crew, case: Case, path: str, granularity: int) -> CaseReport:
     started = time.monotonic()
-    os.mkdir(path)
-    os.chmod(path, 0o755)
     arena = Arena(crew, path, optional=case.optional, granularity=granularity)
     outcome, message = Outcome.PASS, ""
     try:
+        crew.process(_KEEPER).do(_make_arena, path)
         try:
             case.run(arena)
         finally:
@@ -112,8 +120,9 @@ def _run_case(crew: Crew, case: Case, path: str, granularity: int) -> CaseReport
     except (AssertionError, ValueError, LookupError, TypeError):
         arena.fail(traceback.format_exc())  # a mistake in the case; the others go on
     try:
-        _remove(path)
-    except OSError as error:
+        if not crew.stuck:
+            crew.process(_KEEPER).do(_remove, path, timeout=_REMOVING)
+    except (OSError, Hung) as error:
         arena.fail(f"what the case made cannot be removed: {error}")
     if arena.failures:
         outcome = Outcome.FAIL
@@ -122,6 +131,17 @@ def _run_case(crew: Crew, case: Case, path: str, granularity: int) -> CaseReport
             shown.append(f"and {len(arena.failures) - _MESSAGES} more")
         message = "\n".join(shown)
     return CaseReport(case.id, outcome, message, time.monotonic() - started, arena.assertions)
+
+
+def _make_home(directory: str) -> str:
+    home = tempfile.mkdtemp(prefix=".instar-posix-", dir=directory)
+    os.chmod(home, 0o755)
+    return home
+
+
+def _make_arena(path: str) -> None:
+    os.mkdir(path)
+    os.chmod(path, 0o755)
 
 
 def _remove(path: str) -> None:

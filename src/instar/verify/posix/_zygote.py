@@ -6,7 +6,7 @@ started once, and forks an actor for each identity that a case asks for, in a mi
 ends, because the suite is done or was killed, all actors are killed, also those that wait for a lock.
 
 On the control socket: a pickled identity ``(uid, gid, groups)`` or None (stay as you are) with the actor's socket as
-SCM_RIGHTS, answered by its pid; or the pid of an actor to be killed and reaped, answered by 0. On an actor's socket: see
+SCM_RIGHTS, answered by its pid; or the pid of an actor to be killed and reaped, answered by whether it died. On an actor's socket: see
 :mod:`instar.verify.posix._wire`.
 """
 
@@ -17,6 +17,7 @@ import os
 import pickle
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from instar.verify.posix._case import all_cases
 __all__ = ["enter", "leave", "main"]
 
 _MESSAGE = 4096
+_DYING = 5.0  # seconds that a killed process may take
 _kept_fd = 0
 
 
@@ -43,9 +45,9 @@ def main(control_fd: int) -> None:
             break
         request = pickle.loads(message)  # noqa: S301 - from the parent, over a socket pair
         if isinstance(request, int):
-            _end(request)
+            ended = _end(request)
             children.discard(request)
-            control.send(pickle.dumps(0))
+            control.send(pickle.dumps(ended))
             continue
         pid = os.fork()
         if pid == 0:
@@ -56,12 +58,18 @@ def main(control_fd: int) -> None:
         children.add(pid)
         control.send(pickle.dumps(pid))
     for child in children:
-        os.kill(child, signal.SIGKILL)
+        _end(child)
 
 
-def _end(pid: int) -> None:
+def _end(pid: int) -> bool:
+    """Kill and reap; False if the process does not die, because it is stuck in the kernel."""
     os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    deadline = time.monotonic() + _DYING
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def _become(identity: tuple[int, int, tuple[int, ...]] | None) -> None:

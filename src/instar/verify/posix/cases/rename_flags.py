@@ -22,7 +22,8 @@ def _require(t: Arena, flag: RenameFlags) -> None:
     for name in ("probe-a", "probe-b"):
         t.make("file", name)
     target = "probe-b" if flag is EXCHANGE else "probe-c"
-    if t.root.attempt(renameat2, "probe-a", target, flag) == errno.EINVAL:
+    actor = t.root if flag is WHITEOUT else t.me
+    if actor.attempt(renameat2, "probe-a", target, flag) == errno.EINVAL:
         t.unsupported(f"{flag.name}: renameat2 says EINVAL")
     for name in t.me(os.listdir, "."):
         t.me(os.unlink, name)

@@ -130,7 +130,16 @@ def _name_without_a_known_prefix_is_refused(t: Arena, name: str) -> None:
 
 
 @case(
-    each("a", "UPPER", "with space", "\u00e9\u4e2d", "dots.and.dots", "x" * 200, "new\nline", "\udcff\udcfe"),
+    {
+        "plain": "a",
+        "upper": "UPPER",
+        "space": "with space",
+        "utf8": "\u00e9\u4e2d",
+        "dots": "dots.and.dots",
+        "200-bytes": "x" * 200,
+        "newline": "new\nline",
+        "invalid-utf8": "\udcff\udcfe",
+    },
     optional=_OPTIONAL,
 )
 def _name_is_any_bytes(t: Arena, suffix: str) -> None:
