@@ -71,11 +71,12 @@ class DirectoryStream:
             return self._fill_async(session, ctx, ino, listing, plus=plus)
         assert iterator is not None
         try:
+            self._raise_kept()
             if plus:
                 self._fill_plus(session, ctx, ino, listing, iterator)
             else:
                 self._fill_plain(listing, iterator)
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001 - kept for the request that comes to where it was raised
             self._fail(listing, error)
         return listing
 
@@ -86,13 +87,11 @@ class DirectoryStream:
             iterator = itertools.chain((self._held,), iterator)
             self._held = None
         for line in iterator:
-            cookie = line.cookie
-            if not 0 < cookie < _COOKIE_MAX:
-                raise _bad_cookie(line)
-            if not add(line.ino, cookie + _DOTS, line.mode >> 12, line.name):
+            wire_cookie = _wire_cookie(line, self._at)
+            if not add(line.ino, wire_cookie, line.mode >> 12, line.name):
                 self._held = line
                 return
-            self._at = cookie + _DOTS
+            self._at = wire_cookie
 
     def _fill_plus(
         self, session: Session, ctx: Context, ino: int, listing: Listing, iterator: Iterator[DirEntry]
@@ -162,21 +161,7 @@ class DirectoryStream:
 
     def _pack(self, session: Session, listing: Listing, line: DirEntry, *, plus: bool) -> bool:
         """Add one entry; hold it back and return False when it does not fit."""
-        if not isinstance(line, DirEntry):
-            raise TypeError(f"readdir gave {line!r}, which is not a DirEntry")
-        cookie = line.cookie
-        if not 0 < cookie < _COOKIE_MAX:
-            raise ValueError(
-                f"readdir gave {line.name!r} the cookie {cookie}; it must be from 1 to 2**63 - 4"
-            )
-        if line.name in _DOT_NAMES:
-            raise ValueError(f"readdir gave {line.name!r}: leave it out, every directory gets it by itself")
-        wire_cookie = cookie + _DOTS
-        if wire_cookie == self._at:
-            raise ValueError(
-                f"readdir gave {line.name!r} the cookie {cookie} of the entry before it: each has its own, and a "
-                f"listing that is resumed with one goes on behind it"
-            )
+        wire_cookie = _wire_cookie(line, self._at)
         buffer = listing.buffer
         if plus:
             entry = line.entry
@@ -243,8 +228,21 @@ async def _awaited(lines: Awaitable[Any]) -> AsyncIterator[DirEntry]:
             yield line
 
 
-def _bad_cookie(line: DirEntry) -> ValueError:
-    return ValueError(f"readdir gave {line.name!r} the cookie {line.cookie}; it must be from 1 to 2**63 - 4")
+def _wire_cookie(line: DirEntry, at: int) -> int:
+    """The cookie of a line as the kernel gets it, where the line is one that may follow the cookie ``at``."""
+    if not isinstance(line, DirEntry):
+        raise TypeError(f"readdir gave {line!r}, which is not a DirEntry")
+    cookie = line.cookie
+    if not 0 < cookie < _COOKIE_MAX:
+        raise ValueError(f"readdir gave {line.name!r} the cookie {cookie}; it must be from 1 to 2**63 - 4")
+    if cookie + _DOTS == at:
+        raise ValueError(
+            f"readdir gave {line.name!r} the cookie {cookie}, which is that of the entry before: each entry has its "
+            f"own, and a listing that is resumed with one goes on behind it"
+        )
+    if line.name in _DOT_NAMES:
+        raise ValueError(f"readdir gave {line.name!r}: leave it out, every directory gets it by itself")
+    return cookie + _DOTS
 
 
 def _lookup_sync(lookup: object, ctx: Context, ino: int, name: str) -> Entry | None:

@@ -38,6 +38,8 @@ class DeviceNotifier:
         self._fd = fd
         self._queue: queue.SimpleQueue[tuple[bytes, Callable[[], object] | None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
 
     def inval_inode(self, ino: int, offset: int = 0, length: int = 0) -> None:
         """See :meth:`instar.fs.Notifier.inval_inode`."""
@@ -73,19 +75,32 @@ class DeviceNotifier:
         self._send(wire.notify_poll(kh))
 
     def close(self) -> None:
-        """Stop after what is queued. Does not wait: a notification may be stuck until the mount is gone."""
+        """Drop what is queued, and what comes. Does not wait: a notification may be stuck until the mount is gone."""
+        self._closed = True
+        self._queue.put(None)
+
+    def join(self, seconds: float) -> bool:
+        """Wait until the last notification is written; whether it is. Only then may the descriptor be closed."""
         if self._thread is not None:
-            self._queue.put(None)
+            self._thread.join(seconds)
+        return self._thread is None or not self._thread.is_alive()
 
     def _send(self, message: bytes, then: Callable[[], object] | None = None) -> None:
+        if self._closed:
+            return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="instar-notify", daemon=True)
-            self._thread.start()
+            with self._starting:  # any thread may be the first
+                if self._thread is None:
+                    thread = threading.Thread(target=self._run, name="instar-notify", daemon=True)
+                    thread.start()
+                    self._thread = thread
         self._queue.put((message, then))
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             message, then = item
+            if self._closed:
+                continue
             try:
                 os.write(self._fd, message)
             except OSError as error:

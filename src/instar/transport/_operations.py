@@ -32,9 +32,10 @@ from instar.fs import (
     XattrFlags,
     now_ns,
 )
+from instar.transport import _results as results
 from instar.transport._directories import DirectoryStream, Listing
 from instar.wire import fuse as wire
-from instar.wire.fuse import FattrFlags, Opcode, OpenFlags
+from instar.wire.fuse import FattrFlags, Opcode
 
 if TYPE_CHECKING:
     from instar.transport._session import Session
@@ -49,6 +50,7 @@ Encode = Callable[["Session", int, Message, Result], "bytes | memoryview | bytea
 Undo = Callable[["Session", Context, int, Message, Result], None]
 
 _WRITE_FLAGS: Final = tuple(WriteFlags(value) for value in range(8))
+_OPEN_FLAGS: Final = ~(os.O_CREAT | os.O_EXCL | os.O_NOCTTY)
 _NO_CHANGE: Final = (FattrFlags.FATTR_FH | FattrFlags.FATTR_LOCKOWNER).value
 _DOTS: Final = frozenset({".", ".."})
 _SURELY_SHORT: Final = 63  # characters: at most four bytes each
@@ -56,140 +58,19 @@ _LOCK_TYPES: Final = {0: LockType.RDLCK, 1: LockType.WRLCK, 2: LockType.UNLCK}
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One row. ``undo`` takes back what a result established when the kernel no longer wants the reply."""
+    """One row. ``gives`` says in words what the method has to return; ``undo`` takes back what a result established when
+    the kernel no longer wants the reply.
+    """
 
     name: str
     call: Call
     encode: Encode
+    gives: str = "None"
     undo: Undo | None = None
-    keeps_buffer: bool = False
 
 
 def _fail(code: int) -> OSError:
     return OSError(code, os.strerror(code))
-
-
-# ------------------------------------------------------------------- replies
-
-
-def _nothing(session: Session, nodeid: int, message: Message, result: Result) -> bytes:
-    if result is not None:
-        raise TypeError(f"expected None, got {result!r}")
-    return b""
-
-
-def _entry(session: Session, nodeid: int, message: Message, result: Entry) -> bytes:
-    ino = result.ino
-    if ino <= 0:
-        raise ValueError(f"node numbers are positive, got {result!r}")
-    entry_timeout = result.entry_timeout
-    attr_timeout = result.attr_timeout
-    body = wire.encode_entry(
-        ino,
-        result.generation,
-        session.entry_timeout if entry_timeout is None else entry_timeout,
-        session.attr_timeout if attr_timeout is None else attr_timeout,
-        result.attr,
-    )
-    session.remember(ino)
-    return body
-
-
-def _undo_entry(session: Session, ctx: Context, nodeid: int, message: Message, result: Entry) -> None:
-    session.forget(result.ino, 1)
-
-
-def _attr(session: Session, nodeid: int, message: Message, result: Result) -> bytes:
-    return wire.encode_attr(session.attr_timeout, result)
-
-
-def _open_flags(session: Session, opened: Open) -> int:
-    flags = 0
-    if opened.direct_io:
-        flags |= OpenFlags.FOPEN_DIRECT_IO.value
-    if opened.keep_cache:
-        flags |= OpenFlags.FOPEN_KEEP_CACHE.value
-    if opened.nonseekable:
-        flags |= OpenFlags.FOPEN_NONSEEKABLE.value
-    if opened.stream:
-        flags |= OpenFlags.FOPEN_STREAM.value
-    if opened.cache_dir:
-        flags |= OpenFlags.FOPEN_CACHE_DIR.value
-    if opened.parallel_direct_writes:
-        flags |= OpenFlags.FOPEN_PARALLEL_DIRECT_WRITES.value
-    return flags | session.extra_open_flags
-
-
-def _open(session: Session, nodeid: int, message: Message, result: Open) -> bytes:
-    body = wire.encode_open(result.fh, _open_flags(session, result), 0)
-    session.opened(nodeid, message.flags)
-    return body
-
-
-def _undo_open(session: Session, ctx: Context, nodeid: int, message: Message, result: Open) -> None:
-    session.closed(nodeid, message.flags)
-    session.background(session.fs.release(ctx, nodeid, result.fh, message.flags))
-
-
-def _created(session: Session, nodeid: int, message: Message, result: tuple[Entry, Open]) -> bytes:
-    entry, opened = result
-    entry_timeout, attr_timeout = session.timeouts(entry)
-    if entry.ino <= 0:
-        raise ValueError(f"node numbers are positive, got {entry!r}")
-    body = wire.encode_create(
-        entry.ino,
-        entry.generation,
-        entry_timeout,
-        attr_timeout,
-        entry.attr,
-        opened.fh,
-        _open_flags(session, opened),
-        0,
-    )
-    session.remember(entry.ino)
-    session.opened(entry.ino, message.flags)
-    return body
-
-
-def _undo_created(
-    session: Session, ctx: Context, nodeid: int, message: Message, result: tuple[Entry, Open]
-) -> None:
-    session.closed(result[0].ino, message.flags)
-    session.background(session.fs.release(ctx, result[0].ino, result[1].fh, message.flags))
-    session.forget(result[0].ino, 1)
-
-
-def _data(session: Session, nodeid: int, message: Message, result: Result) -> bytes | memoryview | bytearray:
-    if not isinstance(result, bytes | bytearray | memoryview):
-        raise TypeError(f"expected bytes, got {type(result).__name__}")
-    size = result.nbytes if isinstance(result, memoryview) else len(result)
-    if size > message.size:
-        raise ValueError(f"asked for {message.size} bytes, got {size}")
-    return result
-
-
-def _path(session: Session, nodeid: int, message: Message, result: str) -> bytes:
-    return os.fsencode(result)
-
-
-def _xattr(session: Session, nodeid: int, message: Message, result: Result) -> bytes:
-    """The value, or its size where the caller asked for that (``size`` 0), or ``ERANGE`` (``getxattr(2)``)."""
-    value = bytes(result) if not isinstance(result, bytes) else result
-    if message.size == 0:
-        return wire.encode_xattr_size(len(value))
-    if len(value) > message.size:
-        raise _fail(errno.ERANGE)
-    return value
-
-
-def _xattr_names(session: Session, nodeid: int, message: Message, result: Result) -> bytes:
-    return _xattr(session, nodeid, message, b"".join(os.fsencode(name) + b"\0" for name in result))
-
-
-def _written(session: Session, nodeid: int, message: Message, result: int) -> bytes:
-    if not 0 <= result <= len(message.data):
-        raise ValueError(f"was given {len(message.data)} bytes, claims to have written {result}")
-    return wire.encode_write(result)
 
 
 # --------------------------------------------------------------------- calls
@@ -202,6 +83,28 @@ def _then(result: Result, use: Callable[[Result], Result]) -> Result:
 
     async def later() -> Result:
         value = use(await result)
+        return await value if isinstance(value, Awaitable) else value
+
+    return later()
+
+
+def _finally(session: Session, first: Callable[[], Result], then: Callable[[], Result]) -> Result:
+    """Do one and then the other, which happens even if the first raises; the result is the second's."""
+    try:
+        result = first()
+    except BaseException:
+        session.background(then())
+        raise
+    if not isinstance(result, Awaitable):
+        return then()
+
+    async def later() -> Result:
+        try:
+            await result
+        except BaseException:
+            session.background(then())
+            raise
+        value = then()
         return await value if isinstance(value, Awaitable) else value
 
     return later()
@@ -275,7 +178,7 @@ def _create(session: Session, ctx: Context, nodeid: int, message: Message) -> Re
         return fs.create(ctx, nodeid, message.name, message.mode, message.flags)
 
     def opened(entry: Entry) -> Result:
-        return _then(fs.open(ctx, entry.ino, message.flags), lambda result: (entry, result))
+        return _then(fs.open(ctx, entry.ino, message.flags & _OPEN_FLAGS), lambda result: (entry, result))
 
     return _then(fs.mknod(ctx, nodeid, message.name, message.mode, 0), opened)
 
@@ -301,7 +204,7 @@ def _opendir(session: Session, ctx: Context, nodeid: int, message: Message) -> R
 
 
 def _opened_dir(session: Session, nodeid: int, message: Message, result: Open) -> bytes:
-    return wire.encode_open(session.add_directory(result.fh), _open_flags(session, result), 0)
+    return wire.encode_open(session.add_directory(result.fh), results.open_flags(session, result), 0)
 
 
 def _undo_opendir(session: Session, ctx: Context, nodeid: int, message: Message, result: Open) -> None:
@@ -358,7 +261,13 @@ def _listxattr(session: Session, ctx: Context, nodeid: int, message: Message) ->
     result = session.fs.listxattr(ctx, nodeid)
     if ctx.uid == 0:
         return result
-    return _then(result, lambda names: [name for name in names if not name.startswith("trusted.")])
+    return _then(result, _without_trusted)
+
+
+def _without_trusted(names: Result) -> Result:
+    if isinstance(names, str | bytes):  # nonsense, which is refused further on
+        return names
+    return [name for name in names if not name.startswith("trusted.")]
 
 
 def _unlock(session: Session, ctx: Context, nodeid: int, fh: int, owner: int, *, flock: bool) -> Result:
@@ -367,21 +276,27 @@ def _unlock(session: Session, ctx: Context, nodeid: int, fh: int, owner: int, *,
 
 
 def _flush(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
-    result = session.fs.flush(ctx, nodeid, message.fh, message.lock_owner)
+    def flush() -> Result:
+        return session.fs.flush(ctx, nodeid, message.fh, message.lock_owner)
+
     if not session.own_locks:
-        return result
-    return _then(result, lambda _: _unlock(session, ctx, nodeid, message.fh, message.lock_owner, flock=False))
+        return flush()
+    return _finally(
+        session, flush, lambda: _unlock(session, ctx, nodeid, message.fh, message.lock_owner, flock=False)
+    )
 
 
 def _release(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
     session.closed(nodeid, message.flags)
 
-    def release(_: object = None) -> Result:
+    def release() -> Result:
         return session.fs.release(ctx, nodeid, message.fh, message.flags)
 
     if not session.own_locks or not message.release_flags & wire.ReleaseFlags.FUSE_RELEASE_FLOCK_UNLOCK.value:
         return release()
-    return _then(_unlock(session, ctx, nodeid, message.fh, message.lock_owner, flock=True), release)
+    return _finally(
+        session, lambda: _unlock(session, ctx, nodeid, message.fh, message.lock_owner, flock=True), release
+    )
 
 
 def _lseek(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
@@ -406,8 +321,9 @@ def _ioctl(session: Session, ctx: Context, nodeid: int, message: Message) -> Res
     flags = IoctlFlags(message.flags & 0x3F)
     if flags & IoctlFlags.UNRESTRICTED:  # only CUSE may ask for it
         raise _fail(errno.ENOTTY)
+    fh = session.directory(message.fh).fh if flags & IoctlFlags.DIR else message.fh
     return session.fs.ioctl(
-        ctx, nodeid, message.fh, message.cmd, message.arg, bytes(message.data), message.out_size, flags
+        ctx, nodeid, fh, message.cmd, message.arg, bytes(message.data), message.out_size, flags
     )
 
 
@@ -455,94 +371,108 @@ _OP = Opcode
 
 #: Every opcode that gets a reply. INIT, DESTROY, FORGET, BATCH_FORGET, INTERRUPT and NOTIFY_REPLY are the session's own.
 OPERATIONS: Final[dict[int, Operation]] = {
-    _OP.FUSE_LOOKUP: Operation("lookup", _lookup, _entry, _undo_entry),
-    _OP.FUSE_GETATTR: Operation("getattr", _getattr, _attr),
-    _OP.FUSE_STATX: Operation("getattr", _getattr, lambda s, n, m, r: wire.encode_statx(s.attr_timeout, r)),
-    _OP.FUSE_SETATTR: Operation("setattr", _setattr, _attr),
-    _OP.FUSE_READLINK: Operation("readlink", lambda s, c, n, m: s.fs.readlink(c, n), _path),
+    _OP.FUSE_LOOKUP: Operation("lookup", _lookup, results.found, "an Entry", results.undo_entry),
+    _OP.FUSE_GETATTR: Operation("getattr", _getattr, results.attr, "an Attr"),
+    _OP.FUSE_STATX: Operation("getattr", _getattr, results.statx, "an Attr"),
+    _OP.FUSE_SETATTR: Operation("setattr", _setattr, results.attr, "an Attr"),
+    _OP.FUSE_READLINK: Operation("readlink", lambda s, c, n, m: s.fs.readlink(c, n), results.path, "a str"),
     _OP.FUSE_SYMLINK: Operation(
-        "symlink", lambda s, c, n, m: s.fs.symlink(c, n, m.name, m.target), _entry, _undo_entry
+        "symlink",
+        lambda s, c, n, m: s.fs.symlink(c, n, m.name, m.target),
+        results.made_symlink,
+        "an Entry",
+        results.undo_entry,
     ),
     _OP.FUSE_MKNOD: Operation(
         "mknod",
         lambda s, c, n, m: s.fs.mknod(_creator(s, c, m.umask), n, m.name, m.mode, m.rdev),
-        _entry,
-        _undo_entry,
+        results.made,
+        "an Entry",
+        results.undo_entry,
     ),
     _OP.FUSE_MKDIR: Operation(
         "mkdir",
         lambda s, c, n, m: s.fs.mkdir(_creator(s, c, m.umask), n, m.name, m.mode),
-        _entry,
-        _undo_entry,
+        results.made_directory,
+        "an Entry",
+        results.undo_entry,
     ),
-    _OP.FUSE_UNLINK: Operation("unlink", lambda s, c, n, m: s.fs.unlink(c, n, m.name), _nothing),
-    _OP.FUSE_RMDIR: Operation("rmdir", lambda s, c, n, m: s.fs.rmdir(c, n, m.name), _nothing),
-    _OP.FUSE_RENAME: Operation("rename", _rename, _nothing),
-    _OP.FUSE_RENAME2: Operation("rename", _rename, _nothing),
+    _OP.FUSE_UNLINK: Operation("unlink", lambda s, c, n, m: s.fs.unlink(c, n, m.name), results.nothing),
+    _OP.FUSE_RMDIR: Operation("rmdir", lambda s, c, n, m: s.fs.rmdir(c, n, m.name), results.nothing),
+    _OP.FUSE_RENAME: Operation("rename", _rename, results.nothing),
+    _OP.FUSE_RENAME2: Operation("rename", _rename, results.nothing),
     _OP.FUSE_LINK: Operation(
-        "link", lambda s, c, n, m: s.fs.link(c, m.oldnodeid, n, m.newname), _entry, _undo_entry
+        "link",
+        lambda s, c, n, m: s.fs.link(c, m.oldnodeid, n, m.newname),
+        results.entry,
+        "an Entry",
+        results.undo_entry,
     ),
-    _OP.FUSE_OPEN: Operation("open", _open_call, _open, _undo_open),
-    _OP.FUSE_CREATE: Operation("create", _create, _created, _undo_created),
+    _OP.FUSE_OPEN: Operation("open", _open_call, results.opened, "an Open", results.undo_open),
+    _OP.FUSE_CREATE: Operation(
+        "create", _create, results.created, "an Entry and an Open", results.undo_created
+    ),
     _OP.FUSE_TMPFILE: Operation(
         "tmpfile",
         lambda s, c, n, m: s.fs.tmpfile(_creator(s, c, m.umask), n, m.mode, m.flags),
-        _created,
-        _undo_created,
+        results.created,
+        "an Entry and an Open",
+        results.undo_created,
     ),
-    _OP.FUSE_READ: Operation("read", _read, _data),
-    _OP.FUSE_WRITE: Operation("write", _write, _written, keeps_buffer=True),
+    _OP.FUSE_READ: Operation("read", _read, results.data, "bytes"),
+    _OP.FUSE_WRITE: Operation("write", _write, results.written, "an int"),
     _OP.FUSE_STATFS: Operation(
-        "statfs", lambda s, c, n, m: s.fs.statfs(c, n), lambda s, n, m, r: wire.encode_statfs(r)
+        "statfs", lambda s, c, n, m: s.fs.statfs(c, n), lambda s, n, m, r: wire.encode_statfs(r), "a StatFs"
     ),
-    _OP.FUSE_RELEASE: Operation("release", _release, _nothing),
-    _OP.FUSE_FLUSH: Operation("flush", _flush, _nothing),
+    _OP.FUSE_RELEASE: Operation("release", _release, results.nothing),
+    _OP.FUSE_FLUSH: Operation("flush", _flush, results.nothing),
     _OP.FUSE_FSYNC: Operation(
-        "fsync", lambda s, c, n, m: s.fs.fsync(c, n, m.fh, bool(m.fsync_flags & 1)), _nothing
+        "fsync", lambda s, c, n, m: s.fs.fsync(c, n, m.fh, bool(m.fsync_flags & 1)), results.nothing
     ),
     _OP.FUSE_SETXATTR: Operation(
         "setxattr",
         lambda s, c, n, m: s.fs.setxattr(c, n, m.name, bytes(m.value), XattrFlags(m.flags & 3)),
-        _nothing,
+        results.nothing,
     ),
-    _OP.FUSE_GETXATTR: Operation("getxattr", lambda s, c, n, m: s.fs.getxattr(c, n, m.name), _xattr),
-    _OP.FUSE_LISTXATTR: Operation("listxattr", _listxattr, _xattr_names),
+    _OP.FUSE_GETXATTR: Operation(
+        "getxattr", lambda s, c, n, m: s.fs.getxattr(c, n, m.name), results.xattr, "bytes"
+    ),
+    _OP.FUSE_LISTXATTR: Operation("listxattr", _listxattr, results.xattr_names, "names"),
     _OP.FUSE_REMOVEXATTR: Operation(
-        "removexattr", lambda s, c, n, m: s.fs.removexattr(c, n, m.name), _nothing
+        "removexattr", lambda s, c, n, m: s.fs.removexattr(c, n, m.name), results.nothing
     ),
-    _OP.FUSE_OPENDIR: Operation("opendir", _opendir, _opened_dir, _undo_opendir),
-    _OP.FUSE_READDIR: Operation("readdir", _readdir, _listing),
-    _OP.FUSE_READDIRPLUS: Operation("readdirplus", _readdirplus, _listing, _undo_readdirplus),
-    _OP.FUSE_RELEASEDIR: Operation("releasedir", _releasedir, _nothing),
+    _OP.FUSE_OPENDIR: Operation("opendir", _opendir, _opened_dir, "an Open", _undo_opendir),
+    _OP.FUSE_READDIR: Operation("readdir", _readdir, _listing, "DirEntry values"),
+    _OP.FUSE_READDIRPLUS: Operation(
+        "readdirplus", _readdirplus, _listing, "DirEntry values", _undo_readdirplus
+    ),
+    _OP.FUSE_RELEASEDIR: Operation("releasedir", _releasedir, results.nothing),
     _OP.FUSE_FSYNCDIR: Operation(
         "fsyncdir",
         lambda s, c, n, m: s.fs.fsyncdir(c, n, s.directory(m.fh).fh, bool(m.fsync_flags & 1)),
-        _nothing,
+        results.nothing,
     ),
-    _OP.FUSE_GETLK: Operation("getlk", _getlk, _locked),
-    _OP.FUSE_SETLK: Operation("setlk", lambda s, c, n, m: _setlk(s, c, n, m, wait=False), _nothing),
-    _OP.FUSE_SETLKW: Operation("setlk", lambda s, c, n, m: _setlk(s, c, n, m, wait=True), _nothing),
-    _OP.FUSE_ACCESS: Operation("access", lambda s, c, n, m: s.fs.access(c, n, m.mask), _nothing),
+    _OP.FUSE_GETLK: Operation("getlk", _getlk, _locked, "a FileLock or None"),
+    _OP.FUSE_SETLK: Operation("setlk", lambda s, c, n, m: _setlk(s, c, n, m, wait=False), results.nothing),
+    _OP.FUSE_SETLKW: Operation("setlk", lambda s, c, n, m: _setlk(s, c, n, m, wait=True), results.nothing),
+    _OP.FUSE_ACCESS: Operation("access", lambda s, c, n, m: s.fs.access(c, n, m.mask), results.nothing),
     _OP.FUSE_BMAP: Operation(
         "bmap",
         lambda s, c, n, m: s.fs.bmap(c, n, m.block, m.blocksize),
         lambda s, n, m, r: wire.encode_bmap(r),
+        "an int",
     ),
-    _OP.FUSE_IOCTL: Operation("ioctl", _ioctl, _ioctl_done, keeps_buffer=True),
-    _OP.FUSE_POLL: Operation("poll", _poll, lambda s, n, m, r: wire.encode_poll(r)),
+    _OP.FUSE_IOCTL: Operation("ioctl", _ioctl, _ioctl_done, "an Ioctl"),
+    _OP.FUSE_POLL: Operation("poll", _poll, lambda s, n, m, r: wire.encode_poll(r), "an int"),
     _OP.FUSE_FALLOCATE: Operation(
         "fallocate",
         lambda s, c, n, m: s.fs.fallocate(c, n, m.fh, FallocateFlags(m.mode), m.offset, m.length),
-        _nothing,
+        results.nothing,
     ),
-    _OP.FUSE_LSEEK: Operation(
-        "lseek",
-        _lseek,
-        lambda s, n, m, r: wire.encode_lseek(r),
-    ),
-    _OP.FUSE_COPY_FILE_RANGE: Operation("copy_file_range", _copy, _copied),
-    _OP.FUSE_COPY_FILE_RANGE_64: Operation("copy_file_range", _copy, _copied_64),
-    _OP.FUSE_SYNCFS: Operation("syncfs", lambda s, c, n, m: s.fs.syncfs(c, n), _nothing),
-    _OP.FUSE_SETUPMAPPING: Operation("setupmapping", _unserved(errno.EOPNOTSUPP), _nothing),
-    _OP.FUSE_REMOVEMAPPING: Operation("removemapping", _unserved(errno.EOPNOTSUPP), _nothing),
+    _OP.FUSE_LSEEK: Operation("lseek", _lseek, lambda s, n, m, r: wire.encode_lseek(r), "an int"),
+    _OP.FUSE_COPY_FILE_RANGE: Operation("copy_file_range", _copy, _copied, "an int"),
+    _OP.FUSE_COPY_FILE_RANGE_64: Operation("copy_file_range", _copy, _copied_64, "an int"),
+    _OP.FUSE_SYNCFS: Operation("syncfs", lambda s, c, n, m: s.fs.syncfs(c, n), results.nothing),
+    _OP.FUSE_SETUPMAPPING: Operation("setupmapping", _unserved(errno.EOPNOTSUPP), results.nothing),
+    _OP.FUSE_REMOVEMAPPING: Operation("removemapping", _unserved(errno.EOPNOTSUPP), results.nothing),
 }

@@ -13,8 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import inspect
 import logging
 import os
+import reprlib
+import signal
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -34,6 +38,7 @@ _log = logging.getLogger("instar.fuse")
 #: The kernel accepts errors from -511 to -1; with another value it drops the reply and the caller waits for ever.
 _ERRNO_MAX: Final = 511
 _unpack_header: Final = wire.IN_HEADER.unpack_from
+_NOT_CALLED: Final = object()
 _HEADER: Final = wire.IN_HEADER_SIZE
 _RESEND: Final = wire.FUSE_UNIQUE_RESEND
 
@@ -87,7 +92,7 @@ class Session:
         self.negative_timeout = fs.negative_timeout
         self.own_readdirplus = fs.implements("readdirplus")
         self.own_create = fs.implements("create") or not fs.implements("mknod")
-        self.async_lookup = asyncio.iscoroutinefunction(fs.lookup)
+        self.async_lookup = inspect.iscoroutinefunction(fs.lookup)
         self.own_locks = fs.implements("getlk") and fs.implements("setlk")
         asks_flush = self.own_locks or fs.implements("flush")
         self.extra_open_flags = 0 if asks_flush else OpenFlags.FOPEN_NOFLUSH.value
@@ -109,7 +114,6 @@ class Session:
         self._decoders = wire.DECODERS
         self._table = _table(self._decoders)
         self._plain_types: set[type] = {type(None)}
-        self._background: set[asyncio.Future[Any]] = set()
 
     # ---------------------------------------------------------------- requests
 
@@ -126,6 +130,7 @@ class Session:
             return None
         decode, call, encode, operation = row
         ctx = self._context
+        result: Any = _NOT_CALLED
         try:
             if length_field != length:
                 raise wire.ProtocolError(f"a request of {length} bytes says that it has {length_field}")
@@ -143,11 +148,11 @@ class Session:
                     return self._finish_later(operation, ctx, unique, nodeid, message, result)
                 self._plain_types.add(type(result))
             body = encode(self, nodeid, message, result)
-        except Exception as error:  # noqa: BLE001 - the one place where a plain handler's exception becomes an errno
-            self._refuse(operation, unique, error)
+        except BaseException as error:  # noqa: BLE001 - the one place where a plain handler's exception becomes an errno
+            self._refuse(operation, unique, error, result)
             return None
         if not self._reply.send(unique, body) and operation.undo is not None:
-            operation.undo(self, ctx, nodeid, message, result)
+            self._undo(operation, ctx, nodeid, message, result)
         return None
 
     async def _finish_later(
@@ -161,20 +166,30 @@ class Session:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
+        task.set_name(operation.name)
         self.tasks[unique & ~_RESEND] = task
+        result: Any = _NOT_CALLED
         try:
             result = await awaitable
             body = operation.encode(self, nodeid, message, result)
-        except asyncio.CancelledError:
-            self._fail(unique, errno.EINTR)
-            return
-        except Exception as error:  # noqa: BLE001 - and the one for asynchronous handlers
-            self._refuse(operation, unique, error)
+        except BaseException as error:  # noqa: BLE001 - and the one for asynchronous handlers
+            if isinstance(error, asyncio.CancelledError) and task.cancelling():
+                self._fail(unique, errno.EINTR)
+            else:
+                self._refuse(operation, unique, error, result)
             return
         finally:
             del self.tasks[unique & ~_RESEND]
         if not self._reply.send(unique, body) and operation.undo is not None:
+            self._undo(operation, ctx, nodeid, message, result)
+
+    def _undo(self, operation: Operation, ctx: Context, nodeid: int, message: Any, result: Any) -> None:
+        """Take back what a result established: the kernel did not take the reply."""
+        assert operation.undo is not None
+        try:
             operation.undo(self, ctx, nodeid, message, result)
+        except BaseException as error:  # noqa: BLE001 - it calls the file system, and no caller is left to tell
+            self._report(operation.name, error, "failed")
 
     def _handle_special(self, opcode: int, unique: int, buffer: memoryview, length: int) -> None:
         """The requests that are about the connection itself, and those that this version does not know."""
@@ -230,10 +245,15 @@ class Session:
         self.errors += 1
         self._reply.send_error(unique, code)
 
-    def _refuse(self, operation: Operation, unique: int, error: Exception) -> None:
-        """Answer with an exception's errno. ENOENT of a lookup becomes a cached negative entry where that is wanted."""
-        if isinstance(error, OSError) and error.errno is not None and 0 < error.errno <= _ERRNO_MAX:
-            code = error.errno
+    def _refuse(
+        self, operation: Operation, unique: int, error: BaseException, result: object = _NOT_CALLED
+    ) -> None:
+        """Answer with an exception's errno; ``result`` is what the handler returned, where that is what raised it.
+
+        ENOENT of a lookup becomes a cached negative entry where that is wanted.
+        """
+        code = error.errno if isinstance(error, OSError) else None
+        if isinstance(code, int) and 0 < code <= _ERRNO_MAX:
             if code == errno.ENOENT and self.negative_timeout > 0 and operation.name == "lookup":
                 self._reply.send(unique, wire.encode_negative_entry(self.negative_timeout))
                 return
@@ -241,12 +261,18 @@ class Session:
                 code = errno.EOPNOTSUPP
             self._fail(unique, code)
             return
-        self.exceptions += 1
-        self._report(operation.name, error)
+        # The caller first: whatever goes wrong in telling, nobody waits for it.
         self._fail(unique, errno.ENOMEM if isinstance(error, MemoryError) else errno.EIO)
+        what = "failed"
+        if result is not _NOT_CALLED:
+            what = f"returned {reprlib.repr(result)}, expected {operation.gives}"
+        self._report(operation.name, error, what)
+        if isinstance(error, KeyboardInterrupt) and _ctrl_c_ends_this_process():
+            raise error
 
-    def _report(self, name: str, error: BaseException) -> None:
+    def _report(self, name: str, error: BaseException, what: str) -> None:
         """Log an exception with its traceback, once for each place that it comes from."""
+        self.exceptions += 1
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -254,9 +280,11 @@ class Session:
         key = (name, f"{type(error).__name__} {where}")
         if key not in self._reported:
             self._reported.add(key)
+            shown = traceback.format_exception_only(error)[-1].strip()  # str(error) may raise itself
+            caller = "ENOMEM" if isinstance(error, MemoryError) else "EIO"
             _log.error(
-                "%s.%s failed, the caller gets EIO (said once for each place): %s: %s",
-                type(self.fs).__name__, name, type(error).__name__, error, exc_info=error,
+                "%s.%s %s; the caller gets %s (said once for each place): %s",
+                type(self.fs).__name__, name, what, caller, shown, exc_info=error,
             )  # fmt: skip
 
     # -------------------------------------------------------------- the kernel's knowledge
@@ -275,18 +303,19 @@ class Session:
 
     def forget(self, ino: int, count: int) -> None:
         """The kernel drops ``count`` of its references; with the last, the file system is told."""
-        left = self.known.get(ino, 0) - count
-        if left > 0:
-            self.known[ino] = left
+        known = self.known.get(ino)
+        if known is None:
             return
-        self.known.pop(ino, None)
+        if known > count:
+            self.known[ino] = known - count
+            return
+        del self.known[ino]
         if ino == ROOT_INO:
             return
         try:
             self.fs.forget(ino)
-        except Exception as error:  # noqa: BLE001 - forget has no reply; a broken one must not end the mount
-            self.exceptions += 1
-            self._report("forget", error)
+        except BaseException as error:  # noqa: BLE001 - forget has no reply; a broken one must not end the mount
+            self._report("forget", error, "failed")
 
     # -------------------------------------------------------------- open files
 
@@ -337,7 +366,7 @@ class Session:
 
     def background(self, result: object) -> None:
         """Let what a handler returned finish on its own, if it is an awaitable."""
-        if isinstance(result, Awaitable) and self.spawn is not None:
+        if result is not None and isinstance(result, Awaitable) and self.spawn is not None:
             self.spawn(result)
 
 
@@ -350,6 +379,11 @@ def _table(decoders: Mapping[int, wire.Decoder]) -> dict[int, _Row]:
         int(opcode): (decoders[opcode], operation.call, operation.encode, operation)
         for opcode, operation in OPERATIONS.items()
     }
+
+
+def _ctrl_c_ends_this_process() -> bool:
+    """Whether a KeyboardInterrupt may come from the keyboard: who handles SIGINT otherwise never sees one."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _opcode_name(opcode: int) -> str:

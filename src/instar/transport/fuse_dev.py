@@ -35,6 +35,7 @@ from instar.transport._notifier import DeviceNotifier
 from instar.transport._options import MountOptions
 from instar.transport._session import Session
 from instar.wire import fuse as wire
+from instar.wire.fuse import Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,9 @@ _COPY_BELOW: Final = (
 )
 _SPARE_BUFFERS: Final = 4
 _LAST_SECONDS: Final = 10.0  # that closing files and the service's own tasks get when the mount is gone
+#: Handlers that nobody waits for, and that have something to finish.
+_CLOSING: Final = frozenset({"release", "releasedir"})
+_WITHOUT_REPLY: Final = frozenset({Opcode.FUSE_FORGET, Opcode.FUSE_BATCH_FORGET, Opcode.FUSE_INTERRUPT})
 
 
 class FuseDevice:
@@ -102,7 +106,7 @@ class FuseDevice:
         self._latency = CpuLatency()
         self._latency.available &= options.latency == "auto"
         self._pending: Awaitable[None] | None = None
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         fs.notify = self._notifier
 
     # --------------------------------------------------------------------- life
@@ -134,7 +138,10 @@ class FuseDevice:
                 os.eventfd_write(self._stop, 1)
 
     def _serve(self) -> None:
-        while not self._done:
+        while True:
+            self._leave = False  # before the look at _done, which stop() sets first
+            if self._done:
+                return
             if not self._loop.busy():
                 self._serve_plain()
             if not self._done:
@@ -142,16 +149,28 @@ class FuseDevice:
 
     def _end_handlers(self) -> None:
         """Cancel the handlers that still wait: their callers are gone. Those that close a file may finish."""
-        for task in asyncio.all_tasks(self._loop) & self._tasks:
+        for task in self._tasks:
             if task.get_name() not in _CLOSING:
                 task.cancel()
         self._wait_for(self._tasks, "handlers")
 
     def _close_device(self) -> None:
+        """Close the connection; a mount that is still there is dead from then on."""
+        if self._fd < 0:
+            return
         self._notifier.close()
+        deadline = time.monotonic() + _LAST_SECONDS
+        while not self._notifier.join(0.02) and time.monotonic() < deadline:
+            self._turn_away()
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        os.close(fd)
+
+    def _turn_away(self) -> None:
+        """Answer every request with an error: a notification may wait for a lock that one of the callers holds."""
+        while self._read() > 0:
+            _, opcode, unique, *_ = wire.IN_HEADER.unpack_from(self._buffer)
+            if opcode not in _WITHOUT_REPLY:
+                self.send_error(unique, errno.ECONNABORTED)
 
     def _close(self) -> None:
         self._close_device()
@@ -159,13 +178,16 @@ class FuseDevice:
         for task in tasks:
             task.cancel()
         self._wait_for(tasks, "tasks of the file system")
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        try:
+            self._loop.run_until_complete(asyncio.wait_for(self._loop.shutdown_asyncgens(), _LAST_SECONDS))
+        except TimeoutError:
+            _log.error("asynchronous generators of the file system did not end and were left")
         self._loop.close()
         with self._stop_lock:
             stop, self._stop = self._stop, -1
         os.close(stop)
 
-    def _wait_for(self, tasks: set[Any], what: str) -> None:
+    def _wait_for(self, tasks: set[asyncio.Task[Any]], what: str) -> None:
         if tasks:
             _, left = self._loop.run_until_complete(asyncio.wait(tasks.copy(), timeout=_LAST_SECONDS))
             if left:
@@ -237,7 +259,6 @@ class FuseDevice:
         read, session, now = self._read, self.session, time.monotonic_ns
         handle = session.handle
         streak, last = 0, 0
-        self._leave = self._done
         while not self._leave:
             length = read()
             if length > 0:
