@@ -37,7 +37,7 @@ def make_tree(top, files=2000, seed=1, users=True):
             os.symlink(rng.choice(["../nowhere", "file0", ".", "/etc/passwd", "x" * 100]), path)
             continue
         if chance < 0.14:
-            os.mkfifo(path, 0o640)
+            os.mkfifo(path.rstrip("\n"), 0o640)  # diff names it in a line
             continue
         with open(path, "wb") as file:
             if chance < 0.18:

@@ -9,7 +9,7 @@ from tests.support.tools import need, run
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
-_SECONDS = 2
+_SECONDS = 1
 
 # Groups keep the number of mounts small; the stressors of a group run one after the other, two workers each.
 _GROUPS = {
