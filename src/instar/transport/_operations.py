@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from instar.fs import (
+    Attr,
     Context,
     Entry,
     FallocateFlags,
@@ -256,6 +258,22 @@ def _setlk(session: Session, ctx: Context, nodeid: int, message: Message, *, wai
     return session.fs.setlk(ctx, nodeid, message.fh, message.owner, _lock(message), wait=wait, flock=flock)
 
 
+def _setxattr(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
+    """Set an attribute; where the kernel asks for it (an ACL set by a stranger to the group), clear the set-group-ID bit."""
+    fs = session.fs
+    result = fs.setxattr(ctx, nodeid, message.name, bytes(message.value), XattrFlags(message.flags & 3))
+    if not message.setxattr_flags & wire.SetxattrFlags.FUSE_SETXATTR_ACL_KILL_SGID.value:
+        return result
+
+    def kill(attr: Attr) -> Result:
+        if not attr.mode & stat.S_ISGID:
+            return None
+        changes = SetAttr(mode=attr.mode & ~stat.S_ISGID & 0o7777)
+        return _then(fs.setattr(ctx, nodeid, changes), lambda _: None)
+
+    return _then(result, lambda _: _then(fs.getattr(ctx, nodeid), kill))
+
+
 def _listxattr(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
     """List names; those of ``trusted.`` are for the superuser alone, which the kernel leaves to the file system (xattr(7))."""
     result = session.fs.listxattr(ctx, nodeid)
@@ -431,7 +449,7 @@ OPERATIONS: Final[dict[int, Operation]] = {
     ),
     _OP.FUSE_SETXATTR: Operation(
         "setxattr",
-        lambda s, c, n, m: s.fs.setxattr(c, n, m.name, bytes(m.value), XattrFlags(m.flags & 3)),
+        _setxattr,
         results.nothing,
     ),
     _OP.FUSE_GETXATTR: Operation(

@@ -137,6 +137,8 @@ class Attributes(Store):
 
     @staticmethod
     def _check_xattr_name(name: str) -> None:
+        if name in _XATTR_NAMESPACES:  # a namespace and nothing in it
+            fail(errno.EINVAL)
         if not name.startswith(_XATTR_NAMESPACES) and name not in (
             posix_acl.XATTR_ACCESS,
             posix_acl.XATTR_DEFAULT,

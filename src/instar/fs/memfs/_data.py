@@ -16,8 +16,7 @@ from instar.fs._types import (
     WriteFlags,
     now_ns,
 )
-from instar.fs.memfs._inode import Inode
-from instar.fs.memfs._pages import PAGE_SIZE, Pages
+from instar.fs.memfs._pages import PAGE_SIZE
 from instar.fs.memfs._store import MAX_SIZE, Store, fail
 
 __all__ = ["Data"]
@@ -32,8 +31,6 @@ _SUPPORTED_FALLOCATE: Final = frozenset(
         _KEEP_SIZE | FallocateFlags.PUNCH_HOLE,
         FallocateFlags.ZERO_RANGE,
         FallocateFlags.ZERO_RANGE | _KEEP_SIZE,
-        FallocateFlags.COLLAPSE_RANGE,
-        FallocateFlags.INSERT_RANGE,
     }
 )
 
@@ -99,33 +96,12 @@ class Data(Store):
             data.punch(offset, length)
         elif mode & FallocateFlags.ZERO_RANGE:
             data.zero(offset, length)
-        elif mode & (FallocateFlags.COLLAPSE_RANGE | FallocateFlags.INSERT_RANGE):
-            self._shift(node, data, mode, offset, length)
         else:
             data.reserve(offset, length)
-        shifts = mode & (FallocateFlags.COLLAPSE_RANGE | FallocateFlags.INSERT_RANGE)
-        if not shifts and not mode & _KEEP_SIZE and end > node.size:
+        if not mode & _KEEP_SIZE and end > node.size:
             node.size = end
         node.blocks = len(data) * (PAGE_SIZE // 512)
         node.mtime = node.ctime = now_ns()
-
-    @staticmethod
-    def _shift(node: Inode, data: Pages, mode: FallocateFlags, offset: int, length: int) -> None:
-        """``FALLOC_FL_COLLAPSE_RANGE`` and ``FALLOC_FL_INSERT_RANGE``: whole pages, within the file."""
-        if offset % PAGE_SIZE or length % PAGE_SIZE:
-            fail(errno.EINVAL)
-        if mode & FallocateFlags.COLLAPSE_RANGE:
-            if offset + length >= node.size:
-                fail(errno.EINVAL)
-            data.collapse(offset, length)
-            node.size -= length
-        else:
-            if offset >= node.size:
-                fail(errno.EINVAL)
-            if node.size + length > MAX_SIZE:
-                fail(errno.EFBIG)
-            data.insert(offset, length)
-            node.size += length
 
     def copy_file_range(
         self, ctx: Context, ino: int, fh: int, offset: int, newino: int, newfh: int, newoffset: int, length: int,

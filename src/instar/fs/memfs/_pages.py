@@ -134,17 +134,6 @@ class Pages:
             else:
                 self._zero(index, start, stop)
 
-    def collapse(self, offset: int, length: int) -> None:
-        """Take a range of whole pages out and move what follows down (``FALLOC_FL_COLLAPSE_RANGE``)."""
-        first, count = offset >> _SHIFT, length >> _SHIFT
-        self._drop(first, first + count)
-        self._pages = {index if index < first else index - count: page for index, page in self._pages.items()}
-
-    def insert(self, offset: int, length: int) -> None:
-        """Move what follows up and leave a hole of whole pages (``FALLOC_FL_INSERT_RANGE``)."""
-        first, count = offset >> _SHIFT, length >> _SHIFT
-        self._pages = {index if index < first else index + count: page for index, page in self._pages.items()}
-
     def seek(self, offset: int, size: int, whence: int) -> int:
         """Answer ``SEEK_DATA`` or ``SEEK_HOLE`` in a file of ``size`` bytes. Raises ``ENXIO``, as ``lseek(2)`` says."""
         if not 0 <= offset < size:
