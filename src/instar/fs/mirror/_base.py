@@ -39,6 +39,7 @@ class MirrorBase(FileSystem):
         self._read_only = read_only
         self._credentials = FsCredentials()
         root = self._open_source()
+        self.name_max = max(FileSystem.name_max, os.fstatvfs(root).f_namemax)
         handles = use_handles and self._credentials.has(Capability.DAC_READ_SEARCH)
         self.nodes = NodeTable(root, self._cache_size(), use_handles=handles)
         self.files = FileTable(self.nodes)

@@ -21,6 +21,7 @@ from instar.fs._types import Context, FallocateFlags, Open, WriteFlags
 from instar.fs.mirror._base import MirrorBase
 from instar.fs.mirror._files import OpenFile, backing_flags
 from instar.fs.mirror._nodes import fail
+from instar.fs.mirror._threads import to_the_end
 
 __all__ = ["Data"]
 
@@ -100,7 +101,10 @@ class Data(MirrorBase):
         """
         pause = _FIRST_PAUSE
         while self.nodes.awaits_forget() and pause < _LONGEST_PAUSE:
-            await asyncio.sleep(pause)
+            try:
+                await asyncio.sleep(pause)
+            except asyncio.CancelledError:
+                break
             pause *= 2
             try:
                 return call()
@@ -181,7 +185,7 @@ class Data(MirrorBase):
             self.files.done(target)
 
         work.add_done_callback(done)
-        return await asyncio.shield(work)
+        return await to_the_end(work)
 
     def _both(self, source: OpenFile, target: OpenFile) -> tuple[int, int]:
         source_fd = self.files.use(source)
@@ -192,7 +196,7 @@ class Data(MirrorBase):
             raise
 
     async def _in_thread(self, file: OpenFile, call: Callable[[int], None]) -> None:
-        """Run ``call`` on the file's descriptor in a thread. When the caller is interrupted, the thread ends by itself."""
+        """Run ``call`` on the file's descriptor in a thread."""
         work = asyncio.get_running_loop().run_in_executor(None, call, self.files.use(file))
         work.add_done_callback(lambda _: self.files.done(file))
-        await asyncio.shield(work)
+        await to_the_end(work)

@@ -20,6 +20,7 @@ from instar.edge.getdents import DirectoryReader
 from instar.fs._types import Context, DirEntry, Entry, Open
 from instar.fs.mirror._base import MirrorBase
 from instar.fs.mirror._nodes import Node, fail
+from instar.fs.mirror._threads import to_the_end
 
 __all__ = ["Directories", "OpenDirectory"]
 
@@ -151,4 +152,4 @@ class Directories(MirrorBase):
         fd = os.dup(self._directory(fh).fd)  # the directory may be closed before the thread is done
         work = asyncio.get_running_loop().run_in_executor(None, os.fsync, fd)
         work.add_done_callback(lambda _: os.close(fd))
-        await asyncio.shield(work)
+        await to_the_end(work)
