@@ -46,6 +46,7 @@ def test_every_block_verifies(job, top):
         "--verify=crc32c",
         "--verify_fatal=1",
         "--do_verify=1",
+        "--verify_state_save=0",
         "--randrepeat=1",
         "--randseed=42",
         "--group_reporting",
