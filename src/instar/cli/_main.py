@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,18 @@ import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from instar import InstarError, __version__
 from instar.cli._new import write_skeleton
-from instar.edge.mount import MountError, unmount
-from instar.host import MountRecord, find_mount, list_mounts, start
+from instar.edge.mount import MountError
+from instar.host import MountRecord, find_mount, list_mounts, start, unmount
 from instar.transport import parse_options
 
 __all__ = ["main"]
 
 EXIT_FAILURE = 1
+_WIDE = 10_000  # columns
 
 
 class _Group(click.Group):
@@ -31,15 +32,15 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # Any: click's own signature
         try:
             return super().invoke(ctx)
-        except InstarError as error:
-            click.echo(f"instar: {error}", err=True)
+        except (InstarError, OSError) as error:
+            click.echo(f"instar: {_sentence(error)}", err=True)
             ctx.exit(EXIT_FAILURE)
-        except OSError as error:
-            click.echo(
-                f"instar: {error.strerror}: {error.filename}" if error.filename else f"instar: {error}",
-                err=True,
-            )
-            ctx.exit(EXIT_FAILURE)
+
+
+def _sentence(error: InstarError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return str(error)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,10 +86,12 @@ def _umount(mountpoints: tuple[str, ...], *, lazy: bool, force: bool) -> None:
     failed = False
     for mountpoint in mountpoints:
         try:
-            unmount(os.path.abspath(mountpoint), lazy=lazy, force=force)
-        except MountError as error:
+            record = unmount(mountpoint, lazy=lazy, force=force)
+            if record.log and not record.alive:
+                click.echo(f"The server of {record.mountpoint} had died; its log is {record.log}")
+        except (InstarError, OSError) as error:
             failed = True
-            click.echo(f"instar: {error}", err=True)
+            click.echo(f"instar: {_sentence(error)}", err=True)
     if failed:
         sys.exit(EXIT_FAILURE)
 
@@ -122,17 +125,21 @@ def _print_table(records: list[MountRecord]) -> None:
     for heading in ("MOUNTPOINT", "TARGET", "PID", "UP", "VERSION", "STATE"):
         table.add_column(heading, overflow="fold")
     for record in records:
-        state = "serving" if record.alive else "dead: `instar umount -l` it"
+        state, up = "serving", _duration(record.uptime) if record.started else ""
+        if not record.alive:
+            state, up = f"dead: `instar umount` it; log: {record.log or 'none'}", ""
         pid = str(record.pid) if record.pid else "?"
-        table.add_row(
-            record.mountpoint,
-            record.target or record.source,
-            pid,
-            _duration(record.uptime),
-            record.version,
-            state,
-        )
-    Console(highlight=False).print(table)
+        row = (record.mountpoint, record.target or record.source, pid, up, record.version, state)
+        table.add_row(*(Text(_printable(cell)) for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:  # lines that go into a file or another program are as long as they are
+        console = Console(highlight=False, width=_WIDE)
+    console.print(table)
+
+
+def _printable(text: str) -> str:
+    """Text that any terminal takes: what is not UTF-8 in a path is shown as a question mark in a box."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,17 @@
 from __future__ import annotations
 
 from instar.host._daemon import StartError, start
-from instar.host._mounts import MountRecord, find_mount, list_mounts
+from instar.host._mounts import MountRecord, find_mount, list_mounts, unmount
 from instar.host._target import Target, TargetError, load
 
-__all__ = ["MountRecord", "StartError", "Target", "TargetError", "find_mount", "list_mounts", "load", "start"]
+__all__ = [
+    "MountRecord",
+    "StartError",
+    "Target",
+    "TargetError",
+    "find_mount",
+    "list_mounts",
+    "load",
+    "start",
+    "unmount",
+]

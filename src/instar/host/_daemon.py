@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from instar import __version__
 from instar._errors import InstarError
-from instar.host._mounts import runtime_directory, write_record
+from instar.host._mounts import find_mount, runtime_directory, write_record
 from instar.host._target import load
 from instar.transport import MountOptions, mount
 
@@ -45,8 +45,15 @@ def start(
     Raises :class:`InstarError` that says what to do; then nothing is mounted.
     """
     mountpoint = os.path.abspath(mountpoint)
+    _check_free(mountpoint)
     if foreground:
-        _serve(target, mountpoint, mount_options, options, "", lambda: None)
+        try:
+            _serve(target, mountpoint, mount_options, options, "", lambda: None)
+        except (InstarError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a file system that fails can raise anything
+            traceback.print_exc()
+            raise StartError(_said(target, error)) from None
         return
     reader, writer = os.pipe()
     sys.stdout.flush()
@@ -56,13 +63,30 @@ def start(
         os.close(reader)
         _child(target, mountpoint, mount_options, options, writer)
     os.close(writer)
-    with open(reader, "rb") as pipe:
-        said = pipe.read()
+    with open(reader, "rb", buffering=0) as pipe:
+        said = pipe.read(len(_READY))
+        if said != _READY:
+            said += pipe.read()
     os.waitpid(child, 0)
     if said != _READY:
         raise StartError(
             said.decode(errors="replace").strip() or f"The server of {mountpoint} died while it started."
         )
+
+
+def _check_free(mountpoint: str) -> None:
+    """Refuse a second mount on top of the first, which would only hide it."""
+    record = find_mount(mountpoint)
+    if record is None:
+        return
+    what = f"has {record.target or record.source} mounted already"
+    if not record.alive:
+        what = "is a mount whose server is gone"
+    raise StartError(f"{mountpoint} {what}: run `instar umount {mountpoint}` first.")
+
+
+def _said(target: str, error: BaseException) -> str:
+    return f"{target} failed: {traceback.format_exception_only(error)[-1].strip()}"
 
 
 def _child(
@@ -71,30 +95,33 @@ def _child(
     """The rest of the child's life. Never returns."""
     status = 1
     parent = open(writer, "wb", buffering=0)  # noqa: SIM115 - closed when the mount is there, or by the exit
-    message = ""
+    message = log = ""
+
+    def ready() -> None:
+        parent.write(_READY)
+        parent.close()
+
     try:
         os.setsid()
         if os.fork() != 0:
             os._exit(0)
         log = str(runtime_directory() / f"{os.getpid()}.log")
         _detach_streams(log)
-
-        def ready() -> None:
-            os.chdir("/")
-            parent.write(_READY)
-            parent.close()
-
         _serve(target, mountpoint, mount_options, options, log, ready)
         status = 0
         os.unlink(log)
     except InstarError as error:
         message = str(error)
+        if not parent.closed:  # it says all there is
+            os.unlink(log)
+        else:
+            traceback.print_exc()
     except BaseException as error:  # noqa: BLE001 - the last frame of a process: whatever ended it is reported
-        message = f"{target} could not be served: {type(error).__name__}: {error}"
+        message = f"{_said(target, error)}\nThe traceback is in {log}."
         traceback.print_exc()
     finally:
         if message and not parent.closed:
-            parent.write(message.encode())
+            parent.write(message.encode(errors="surrogateescape"))
         sys.stderr.flush()
         os._exit(status)
 
@@ -119,6 +146,8 @@ def _serve(
     logging.basicConfig(level=logging.INFO, format=_FORMAT)
     found = load(target)
     fs = found.make(options)
+    if log:
+        os.chdir("/")  # a server in the background keeps no directory in use
     if mount_options.subtype is None:
         mount_options.subtype = found.name
     with contextlib.ExitStack() as stack:

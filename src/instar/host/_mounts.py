@@ -8,20 +8,30 @@ named after the mount's device number. The kernel's table is the truth; a record
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import re
+import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from instar._errors import InstarError
+from instar.edge import mount as edge
+from instar.edge.mount import MountError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MountRecord", "find_mount", "list_mounts", "runtime_directory", "write_record"]
+__all__ = ["MountRecord", "find_mount", "list_mounts", "runtime_directory", "unmount", "write_record"]
+
+_KEEP_LOGS: Final = 7 * 86400.0  # seconds that the log of a server that died is kept
+_SAVED: Final = ("target", "pid", "birth", "started", "version", "log")
+_MAX_LINKS: Final = 40  # MAXSYMLINKS, linux/namei.h
+_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class MountRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -38,6 +48,8 @@ class MountRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     version: str = ""
     log: str = ""
     alive: bool = True
+    #: When the process started, in clock ticks since boot: with ``pid``, one process and no other.
+    birth: int = 0
 
     @property
     def uptime(self) -> float:
@@ -46,26 +58,40 @@ class MountRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 def runtime_directory() -> Path:
-    """Where records, sockets and logs of running mounts live; made on first use, the owner's alone."""
-    if os.geteuid() == 0:
-        path = Path("/run/instar")
-    else:
-        path = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/instar-{os.geteuid()}") / "instar"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.stat().st_uid != os.geteuid():
-        raise InstarError(f"{path} belongs to somebody else: set XDG_RUNTIME_DIR to a directory of your own.")
-    return path
+    """Where records, sockets and logs of running mounts live; made on first use, the owner's alone.
+
+    Raises :class:`InstarError` when there is no place for one.
+    """
+    user = os.geteuid()
+    xdg = os.environ.get("XDG_RUNTIME_DIR")
+    places = [Path("/run/instar")] if user == 0 else []
+    places += [Path(xdg) / "instar"] if xdg else []
+    places += [Path(f"/tmp/instar-{user}")]
+    for path in places:
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+            status = path.lstat()
+        except OSError:  # no such parent, or not ours to write: a root of a user namespace, say
+            continue
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == user and not status.st_mode & _OTHERS_MAY_WRITE:
+            return path
+    raise InstarError(
+        f"None of {', '.join(map(str, places))} can be used: set XDG_RUNTIME_DIR to a directory of your own."
+    )
 
 
 def list_mounts() -> list[MountRecord]:
-    """Every Instar mount that this process can see, in the order of the kernel's table."""
+    """Every Instar mount that this process can see, in the order of the kernel's table.
+
+    Records of mounts that are gone with their servers are removed.
+    """
     found = []
     directory = runtime_directory()
-    for line in (
-        Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    ):
+    saved = _saved_records(directory)
+    table = Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape")
+    for line in table.split("\n")[:-1]:
         left, _, right = line.partition(" - ")
-        fields, (fstype, source, *_) = left.split(), right.split()
+        fields, (fstype, source, *_) = left.split(" "), right.split(" ")
         if not fstype.startswith("fuse.instar"):
             continue
         record = MountRecord(
@@ -75,20 +101,36 @@ def list_mounts() -> list[MountRecord]:
             options=fields[5],
             device=fields[2],
         )
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            saved = msgspec.json.decode((directory / f"{record.device}.json").read_bytes(), type=MountRecord)
-            for name in ("target", "pid", "started", "version", "log"):
-                setattr(record, name, getattr(saved, name))
-        record.alive = record.pid == 0 or Path(f"/proc/{record.pid}").exists()
+        known = saved.get(record.device)
+        if known is not None and known.mountpoint == record.mountpoint:
+            for name in _SAVED:
+                setattr(record, name, getattr(known, name))
+        record.alive = record.pid == 0 or _lives(record.pid, record.birth)
         found.append(record)
+    _remove_stale(directory, saved, {record.device for record in found})
     return found
 
 
 def find_mount(mountpoint: str | os.PathLike[str]) -> MountRecord | None:
     """The topmost Instar mount at ``mountpoint``, or ``None``. Asks nothing of the mount itself, which may hang."""
-    parent, name = os.path.split(os.path.abspath(mountpoint))
-    path = os.path.join(os.path.realpath(parent), name)
+    path = _resolved(os.path.abspath(mountpoint))
     return next((record for record in reversed(list_mounts()) if record.mountpoint == path), None)
+
+
+def unmount(mountpoint: str | os.PathLike[str], *, lazy: bool = False, force: bool = False) -> MountRecord:
+    """Unmount what Instar has mounted at ``mountpoint``, and return what it was; its server ends by itself.
+
+    ``lazy`` detaches at once and lets open files go on; ``force`` aborts requests in flight first. Where the
+    server is dead there is nothing to wait for, and the mount is detached even if it is in use. Raises
+    :class:`InstarError` that says what to do.
+    """
+    record = find_mount(mountpoint)
+    if record is None:
+        raise MountError(f"Nothing of Instar's is mounted at {os.path.abspath(mountpoint)}.", errno.EINVAL)
+    edge.unmount(record.mountpoint, lazy=lazy or not record.alive, force=force)
+    if not record.alive:
+        list_mounts()  # removes the record
+    return record
 
 
 @contextlib.contextmanager
@@ -99,15 +141,71 @@ def write_record(mountpoint: str, target: str, version: str, log: str) -> Iterat
         yield
         return
     record.target, record.version, record.log = target, version, log
-    record.pid, record.started = os.getpid(), time.time()
-    path = runtime_directory() / f"{record.device}.json"
+    record.pid, record.started, record.alive = os.getpid(), time.time(), True
+    record.birth = _birth(record.pid) or 0
+    directory = runtime_directory()
+    path = directory / f"{record.device}.json"
     scratch = path.with_suffix(f".{os.getpid()}")
-    scratch.write_bytes(msgspec.json.encode(record))
+    # Not msgspec's: a path that is not UTF-8 has surrogates in it, which only the standard library escapes.
+    scratch.write_text(json.dumps(msgspec.to_builtins(record)), encoding="ascii")
     scratch.replace(path)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        # The kernel may have given the device's number to the next mount already.
+        left = _saved_records(directory).get(record.device)
+        if left is not None and left.pid == record.pid:
+            path.unlink(missing_ok=True)
+
+
+def _saved_records(directory: Path) -> dict[str, MountRecord]:
+    saved = {}
+    for path in directory.glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, msgspec.ValidationError):  # being replaced, or not ours
+            saved[path.stem] = msgspec.convert(json.loads(path.read_bytes()), MountRecord)
+    return saved
+
+
+def _remove_stale(directory: Path, saved: dict[str, MountRecord], devices: set[str]) -> None:
+    """Remove what servers that are gone have left. What a mount still needs to be explained stays."""
+    for device, record in saved.items():
+        if device not in devices and not _lives(record.pid, record.birth):
+            (directory / f"{device}.json").unlink(missing_ok=True)
+    logs = {record.log for device, record in saved.items() if device in devices}
+    for path in directory.glob("*.log"):
+        if str(path) in logs or not path.stem.isdecimal() or _birth(int(path.stem)) is not None:
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _KEEP_LOGS:
+                path.unlink()
+
+
+def _lives(pid: int, birth: int) -> bool:
+    """Whether the process runs, and is not another one that got its number."""
+    now = _birth(pid)
+    return now is not None and birth in (0, now)
+
+
+def _birth(pid: int) -> int | None:
+    """``starttime`` of ``/proc/PID/stat`` (``proc(5)``); ``None`` when there is no such process, or only its remains."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    state, *fields = text[text.rindex(b")") + 2 :].split()
+    return None if state in (b"Z", b"X") else int(fields[18])
+
+
+def _resolved(path: str) -> str:
+    """``path`` without symbolic links, the last of which is read and not followed: what it leads to may hang."""
+    for _ in range(_MAX_LINKS):
+        parent, name = os.path.split(path)
+        path = os.path.join(os.path.realpath(parent), name)
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return path
+    return path
 
 
 def _unescaped(text: str) -> str:

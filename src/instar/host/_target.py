@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
@@ -80,6 +81,8 @@ def load(text: str) -> Target:
             module = importlib.import_module(path)
         except ModuleNotFoundError as error:
             raise TargetError(f"There is no module {path}: {error}.") from None
+        except Exception as error:  # as for a file
+            raise _import_failed(path, error) from error
         return _in_module(module, name, path)
     raise TargetError(
         f"{text!r} is not a target. Targets are: memfs, mirror:DIR, path/to/file.py, path/to/file.py:Class, module:Class."
@@ -94,20 +97,37 @@ def _split_name(text: str) -> tuple[str, str]:
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise TargetError(f"{path} is not a file. `instar new NAME` writes one to start from.")
+    path = path.resolve()
     name = re.sub(r"\W", "_", path.stem)
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if (
+        name in sys.modules or name in sys.stdlib_module_names
+    ):  # a file called random.py is not the module random
+        name = f"instar_target_{name}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise TargetError(f"{path} cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # what the user's module raises while it is imported can be anything
-        raise TargetError(f"{path} failed while it was imported: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # what the user's module raises while it is imported can be anything
+        del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise _import_failed(path, error) from error
     finally:
         sys.path.pop(0)
     return module
+
+
+def _import_failed(path: Path | str, error: BaseException) -> TargetError:
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    where = f" (line {lines[-1]})" if lines else ""
+    shown = traceback.format_exception_only(error)[-1].strip()
+    return TargetError(f"{path} failed while it was imported{where}: {shown}")
 
 
 def _in_module(module: ModuleType, name: str, path: str) -> Target:
@@ -149,7 +169,10 @@ def _names(candidates: Mapping[str, object]) -> str:
 
 
 def _convert(factory: Callable[..., object], name: str, options: Options) -> dict[str, Any]:
-    parameters = inspect.signature(factory).parameters
+    try:
+        parameters = inspect.signature(factory).parameters
+    except ValueError:  # one of the interpreter's own
+        raise TargetError(f"{name} is not a FileSystem class, object or function.") from None
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     known = [
         key for key, parameter in parameters.items() if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
@@ -172,16 +195,15 @@ def _hints(factory: Callable[..., object]) -> dict[str, Any]:
 
 
 def _value(name: str, key: str, text: str | None, hint: Any) -> Any:
-    if text is None:
-        return True
-    value: object = text
-    plain = text.lower()
+    value: object = True if text is None else text
+    plain = (text or "").lower()
     if key in _OCTAL and re.fullmatch(r"(0o)?[0-7]+", plain):
         value = int(plain.removeprefix("0o"), 8)
     elif re.fullmatch(r"\d+[kmgt](i?b)?", plain) and hint is not str:
         number, suffix = re.match(r"(\d+)([kmgt])", plain).groups()  # type: ignore[union-attr]  # matched above
         value = int(number) << _SUFFIXES[suffix]
     try:
-        return msgspec.convert(value, hint, strict=False)
-    except msgspec.ValidationError as error:
-        raise TargetError(f"Option {key}={text} of {name}: {error}.") from None
+        return msgspec.convert(value, hint, strict=False, dec_hook=lambda kind, given: kind(given))
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        shown = key if text is None else f"{key}={text}"
+        raise TargetError(f"Option {shown} of {name}: {str(error).rstrip('.')}.") from None

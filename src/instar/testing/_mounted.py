@@ -73,7 +73,7 @@ def mounted(
         pidfd = os.pidfd_open(child)
         stack.callback(os.close, pidfd)
         with open(reader, "rb", buffering=0) as pipe:
-            said = pipe.read(1) if select.select([pipe], [], [], _START_SECONDS)[0] else b""
+            said = pipe.read(1) if _readable(reader, _START_SECONDS) else b""
         if said != _READY:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -142,12 +142,18 @@ def _stop(path: Path, child: int, pidfd: int) -> int:
             edge.unmount(str(path))
         except edge.MountError:
             edge.unmount(str(path), lazy=True)
-    if not select.select([pidfd], [], [], _STOP_SECONDS)[0]:
+    if not _readable(pidfd, _STOP_SECONDS):
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     while os.path.ismount(path):  # mounted twice, or dead and still there
         edge.unmount(str(path), lazy=True)
     return os.waitstatus_to_exitcode(status)
+
+
+def _readable(fd: int, seconds: float) -> bool:
+    poller = select.poll()  # select(2) knows no descriptor above 1023
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
 
 
 def _text(log: object) -> str:

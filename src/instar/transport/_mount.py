@@ -11,7 +11,7 @@ import signal
 import stat
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from instar.edge import mount as edge
 from instar.edge.mount import MountError, MountFlags
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["attach", "mount"]
 
 _log = logging.getLogger("instar.fuse")
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DETACH_SECONDS: Final = 2.0  # a server that is told to end at once waits no longer for its mount to go
 _PLAIN_SOURCE = re.compile(r"[^\w./:+@=-]")
 
 
@@ -112,8 +114,9 @@ def mount(
 ) -> None:
     """Mount ``fs`` and serve it until it is unmounted.
 
-    ``ready`` is called when the mount is there and ``fs.init`` is done. In the main thread SIGINT and SIGTERM unmount cleanly: at once when
-    nothing is in use, else lazily (the last user's close ends it); a second signal ends the process.
+    ``ready`` is called when the mount is there and ``fs.init`` is done. In the main thread SIGINT,
+    SIGTERM and SIGHUP unmount cleanly: at once when nothing is in use, else lazily (the last user's close ends it); a
+    second signal ends the process.
     Raises :class:`MountError`, and what ``fs.init`` raises; in either case nothing stays mounted.
     """
     options = options or MountOptions()
@@ -122,12 +125,21 @@ def mount(
         value = getattr(options, name)
         if value is not None:
             setattr(fs, name, value)
-    device = FuseDevice(attach(fs, path, options), fs, options)
+    fd = attach(fs, path, options)
     try:
+        device = _device(fd, fs, options)
         with _signals_unmount(path, device.stop):
             device.serve(ready)
     except BaseException:
         _detach(path)
+        raise
+
+
+def _device(fd: int, fs: FileSystem, options: MountOptions) -> FuseDevice:
+    try:
+        return FuseDevice(fd, fs, options)
+    except BaseException:
+        os.close(fd)
         raise
 
 
@@ -143,13 +155,22 @@ def _detach(path: str) -> bool:
 
 @contextmanager
 def _signals_unmount(path: str, stop: Callable[[], None]) -> Iterator[None]:
-    """While the body runs, SIGINT and SIGTERM unmount ``path``; a no-op outside the main thread.
+    """While the body runs, SIGINT, SIGTERM and SIGHUP unmount ``path``; a no-op outside the main thread.
 
-    Where somebody has detached the mount already, and only open files keep it alive, they ``stop`` the server.
+    Where somebody has detached the mount already, and only open files keep it alive, they ``stop`` the server. A
+    signal that is ignored (``nohup``) stays so.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    attached = threading.Event()  # as far as this function knows
+    attached.set()
+
+    def detach() -> bool:
+        if not attached.is_set():
+            return False
+        attached.clear()
+        return _detach(path)
 
     def unmount() -> None:
         # In a thread: unmounting writes dirty pages back, and it is the main thread that serves those writes.
@@ -157,15 +178,27 @@ def _signals_unmount(path: str, stop: Callable[[], None]) -> Iterator[None]:
             edge.unmount(path)
         except (MountError, OSError) as error:
             _log.warning("%s Unmounting lazily; a second signal ends the server at once.", error)
-            if not _detach(path):
+            if not detach():
                 stop()
+        else:
+            attached.clear()
 
     def on_signal(number: int, frame: object) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
+        for each in before:
+            signal.signal(each, on_second_signal)
         threading.Thread(target=unmount, name="instar-unmount", daemon=True).start()
 
-    before = {each: signal.signal(each, on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+    def on_second_signal(number: int, frame: object) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        thread = threading.Thread(target=detach, name="instar-detach", daemon=True)
+        thread.start()
+        thread.join(_DETACH_SECONDS)
+        signal.raise_signal(number)
+
+    before = {each: handler for each in _SIGNALS if (handler := signal.getsignal(each)) != signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, on_signal)
     try:
         yield
     finally:

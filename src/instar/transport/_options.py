@@ -33,10 +33,39 @@ _FLAGS: Final[dict[str, tuple[MountFlags, MountFlags]]] = {
     "dirsync": (MountFlags.DIRSYNC, MountFlags.NONE),
     "atime": (MountFlags.NONE, MountFlags.NOATIME),
     "noatime": (MountFlags.NOATIME, MountFlags.NONE),
+    "diratime": (MountFlags.NONE, MountFlags.NODIRATIME),
+    "nodiratime": (MountFlags.NODIRATIME, MountFlags.NONE),
+    "relatime": (MountFlags.RELATIME, MountFlags.STRICTATIME),
+    "norelatime": (MountFlags.NONE, MountFlags.RELATIME),
+    "strictatime": (MountFlags.STRICTATIME, MountFlags.RELATIME),
+    "nostrictatime": (MountFlags.NONE, MountFlags.STRICTATIME),
+    "lazytime": (MountFlags.LAZYTIME, MountFlags.NONE),
+    "nolazytime": (MountFlags.NONE, MountFlags.LAZYTIME),
 }
 #: What mount(8) and fstab put in and means nothing to a file system.
 _IGNORED: Final = frozenset(
-    {"defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev"}
+    {
+        "defaults",
+        "auto",
+        "noauto",
+        "user",
+        "nouser",
+        "users",
+        "nousers",
+        "owner",
+        "noowner",
+        "group",
+        "nogroup",
+        "nofail",
+        "_netdev",
+        "loud",
+        "silent",
+        "iversion",
+        "noiversion",
+        "comment",
+        "uhelper",
+        "helper",
+    }
 )
 
 
@@ -65,14 +94,16 @@ class MountOptions(msgspec.Struct, kw_only=True):
     def __post_init__(self) -> None:
         if not 4096 <= self.max_write <= 1 << 28:
             raise OptionError(f"max_write must be from 4096 to {1 << 28} bytes, got {self.max_write}.")
+        if not 0 <= self.max_read < 1 << 31:
+            raise OptionError(f"max_read must be from 0 to {(1 << 31) - 1} bytes, got {self.max_read}.")
         if self.latency not in ("auto", "off"):
             raise OptionError(f"latency must be auto or off, got {self.latency!r}.")
         if self.allow_other is None:
             self.allow_other = os.geteuid() == 0
         for name in ("entry_timeout", "attr_timeout", "negative_timeout"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise OptionError(f"{name} must not be negative, got {value}.")
+            if value is not None and not value >= 0:
+                raise OptionError(f"{name} must be 0 or more seconds, got {value}.")
 
 
 _OWN: Final = frozenset(field.name for field in msgspec.structs.fields(MountOptions)) - {"flags"}
