@@ -165,22 +165,23 @@ def _open_call(session: Session, ctx: Context, nodeid: int, message: Message) ->
     """Open; where the kernel asks to clear the set-ID bits of a file that the open cuts, that is a change of its own."""
     fs = session.fs
     if not message.open_flags & wire.OpenInFlags.FUSE_OPEN_KILL_SUIDGID.value or not fs.implements("setattr"):
-        return fs.open(ctx, nodeid, message.flags)
+        return fs.open(ctx, nodeid, message.flags | session.added_flags)
 
     def kill(opened: Open) -> Result:
         return _then(fs.setattr(ctx, nodeid, SetAttr(kill_suidgid=True), opened.fh), lambda _: opened)
 
-    return _then(fs.open(ctx, nodeid, message.flags), kill)
+    return _then(fs.open(ctx, nodeid, message.flags | session.added_flags), kill)
 
 
 def _create(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
     fs = session.fs
     ctx = _creator(session, ctx, message.umask)
+    flags = message.flags | session.added_flags
     if session.own_create:
-        return fs.create(ctx, nodeid, message.name, message.mode, message.flags)
+        return fs.create(ctx, nodeid, message.name, message.mode, flags)
 
     def opened(entry: Entry) -> Result:
-        return _then(fs.open(ctx, entry.ino, message.flags & _OPEN_FLAGS), lambda result: (entry, result))
+        return _then(fs.open(ctx, entry.ino, flags & _OPEN_FLAGS), lambda result: (entry, result))
 
     return _then(fs.mknod(ctx, nodeid, message.name, message.mode, 0), opened)
 
@@ -202,7 +203,7 @@ def _rename(session: Session, ctx: Context, nodeid: int, message: Message) -> Re
 
 
 def _opendir(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
-    return session.fs.opendir(ctx, nodeid, message.flags)
+    return session.fs.opendir(ctx, nodeid, message.flags | session.added_flags)
 
 
 def _opened_dir(session: Session, nodeid: int, message: Message, result: Open) -> bytes:
@@ -432,7 +433,7 @@ OPERATIONS: Final[dict[int, Operation]] = {
     ),
     _OP.FUSE_TMPFILE: Operation(
         "tmpfile",
-        lambda s, c, n, m: s.fs.tmpfile(_creator(s, c, m.umask), n, m.mode, m.flags),
+        lambda s, c, n, m: s.fs.tmpfile(_creator(s, c, m.umask), n, m.mode, m.flags | s.added_flags),
         results.created,
         "an Entry and an Open",
         results.undo_created,

@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from instar.edge.mount import MountFlags
 from instar.fs import ROOT_INO, Context, Entry, FileSystem, Notifier
 from instar.transport._directories import DirectoryStream
 from instar.transport._operations import OPERATIONS, Call, Encode, Operation
@@ -96,6 +97,9 @@ class Session:
         self.own_locks = fs.implements("getlk") and fs.implements("setlk")
         asks_flush = self.own_locks or fs.implements("flush")
         self.extra_open_flags = 0 if asks_flush else OpenFlags.FOPEN_NOFLUSH.value
+        #: Added to the flags of every open. Times of access are the file system's to keep, and the kernel does not tell it
+        #: of the mount option: ``noatime`` of a mount is ``O_NOATIME`` of its files (mount(8), open(2)).
+        self.added_flags = os.O_NOATIME if options.flags & MountFlags.NOATIME else 0
         self.agreed: wire.InitOut | None = None
         #: How often the kernel knows each node besides the root (``nlookup`` in the kernel).
         self.known: dict[int, int] = {}

@@ -43,21 +43,23 @@ class Data(Store):
         if flags & os.O_TRUNC:
             self._resize(ino, 0)
             node.mtime = node.ctime = now_ns()
-        return Open(keep_cache=not flags & os.O_TRUNC)
+        return Open(flags & os.O_NOATIME, keep_cache=not flags & os.O_TRUNC)
 
     def create(self, ctx: Context, parent: int, name: str, mode: int, flags: int) -> tuple[Entry, Open]:
         node = self._make(ctx, parent, name, stat.S_IFREG | stat.S_IMODE(mode))
-        return Entry(node.ino, node), Open(keep_cache=True)
+        return Entry(node.ino, node), Open(flags & os.O_NOATIME, keep_cache=True)
 
     def tmpfile(self, ctx: Context, parent: int, mode: int, flags: int) -> tuple[Entry, Open]:
         self._directory(parent)
         node = self._new_inode(ctx, self._node(parent), stat.S_IFREG | stat.S_IMODE(mode))
-        return Entry(node.ino, node), Open(keep_cache=True)
+        return Entry(node.ino, node), Open(flags & os.O_NOATIME, keep_cache=True)
 
     def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
         node, data = self._file(ino)
         atime = node.atime
-        if atime <= node.mtime or atime <= node.ctime:  # relatime, as every local file system is mounted
+        if fh & os.O_NOATIME:  # the handle is that flag, or 0
+            pass
+        elif atime <= node.mtime or atime <= node.ctime:  # relatime, as every local file system is mounted
             node.atime = now_ns()
         else:
             now = now_ns()

@@ -171,12 +171,12 @@ class Names(Store):
 
     def opendir(self, ctx: Context, ino: int, flags: int) -> Open:
         self._directory(ino)
-        return Open(cache_dir=True, keep_cache=True)
+        return Open(flags & os.O_NOATIME, cache_dir=True, keep_cache=True)
 
     def readdir(self, ctx: Context, ino: int, fh: int, cookie: int) -> Iterator[DirEntry]:
         children = self._directory(ino)
         node = self._node(ino)
-        if node.atime <= node.mtime:
+        if not fh & os.O_NOATIME and node.atime <= node.mtime:
             node.atime = now_ns()
         nodes = self._nodes
         # A copy, because names may come and go between two replies; those that went are left out.

@@ -79,7 +79,12 @@ class Directories(MirrorBase):
         node = self.nodes.node(ino)
         if not node.is_dir:
             fail(errno.ENOTDIR)
-        fd = self.nodes.open_node(node, _OPEN_FLAGS)
+        try:
+            fd = self.nodes.open_node(node, _OPEN_FLAGS | flags & os.O_NOATIME)
+        except PermissionError:
+            if not flags & os.O_NOATIME:
+                raise
+            fd = self.nodes.open_node(node, _OPEN_FLAGS)  # only an owner may ask for it
         fh = self._next_directory
         self._next_directory = fh + 1
         self.directories[fh] = OpenDirectory(fd, node, node.tag)
