@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import time
 import pytest
 
 import instar
+import instar.testing
 from instar.verify.posix import CaseReport, Outcome, Report, _actor, _run, run, select_cases
 from instar.verify.posix._case import Case, Skip, Unsupported, grid
 
@@ -167,6 +169,40 @@ def test_processes_end_with_the_run(results):
     assert "_zygote" not in children
 
 
+@pytest.mark.root
+@pytest.mark.timeout(60)
+def test_a_mount_that_stops_answering_ends_the_run_and_says_since_when(monkeypatch):
+    monkeypatch.setitem(_actor.Process.do.__kwdefaults__, "timeout", 1.0)
+    monkeypatch.setitem(_run._keep.__kwdefaults__, "timeout", 1.0)
+    monkeypatch.setattr(_run, "_REMOVING", 1.0)
+    before = _children()
+    with instar.testing.mounted(
+        "memfs", options="allow_other,default_permissions", allow_errors=True
+    ) as path:
+        (server,) = _children() - before
+        done = []
+
+        def stop_the_server_soon(report):
+            done.append(report)
+            if len(done) == 5:
+                os.kill(server, signal.SIGSTOP)
+
+        try:
+            report = run(path, select="mkdir/*", progress=stop_the_server_soon)
+        finally:
+            os.kill(server, signal.SIGCONT)
+    assert report.count(Outcome.PASS) == 5
+    assert "did not return within" in report.cases[5].message
+    assert {case.message for case in report.cases[6:]} == {
+        f"not run: the mount hangs since {report.cases[5].id}"
+    }
+
+
+def _children():
+    with open(f"/proc/self/task/{os.getpid()}/children") as listed:
+        return {int(word) for word in listed.read().split()}
+
+
 def test_ids_are_unique_and_name_their_module():
     ids = [case.id for case in select_cases()]
     assert len(ids) == len(set(ids))
@@ -269,7 +305,8 @@ def _interpreter_for_others():
 
 
 @pytest.mark.root
-@pytest.mark.timeout(120)
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_another_user_runs_what_one_user_can_and_says_what_is_skipped(directory):
     python = _interpreter_for_others()
     if python is None:

@@ -26,7 +26,7 @@ from instar.verify.posix import _wire, _zygote
 if TYPE_CHECKING:
     from instar.verify.posix._arena import Arena
 
-__all__ = ["Actor", "Broken", "Crew", "Hung", "Identity", "Pending", "error_name"]
+__all__ = ["CALL_TIMEOUT", "Actor", "Broken", "Crew", "Hung", "Identity", "Pending", "error_name"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,9 +12,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from instar.verify.posix._actor import Broken, Crew, Hung, Identity
+from instar.verify.posix._actor import CALL_TIMEOUT, Broken, Crew, Hung, Identity
 from instar.verify.posix._arena import USER_A, Arena
 from instar.verify.posix._case import Case, Skip, Unsupported, all_cases
 from instar.verify.posix._report import CaseReport, Outcome, Report
@@ -24,7 +24,7 @@ __all__ = ["run", "select_cases"]
 Progress: TypeAlias = Callable[[CaseReport], None]
 # It makes and removes directories, because this process must not hang with the mount.
 _KEEPER = Identity("keeper", -1, -1)
-_REMOVING = 120.0  # seconds
+_REMOVING = 60.0  # seconds
 _MESSAGES = 12  # of one case that are reported
 
 
@@ -66,17 +66,19 @@ def run(
         raise ValueError(f"no case matches {select!r}; --list shows all")
     started = time.monotonic()
     reports: list[CaseReport] = []
+    hung = ""
     with Crew() as crew:
         home = str(crew.process(_KEEPER).do(_make_home, os.path.abspath(directory)))
         try:
+            filesystem = str(crew.process(_KEEPER).do(_filesystem, home))
             granularity = int(crew.process(_KEEPER).do(_granularity, home))
             if os.geteuid() == 0:
                 _check_reachable(crew, home)
             for number, case in enumerate(cases):
                 if crew.stuck:
-                    report = CaseReport(
-                        case.id, Outcome.FAIL, f"not run: the mount hangs since {reports[-1].id}", 0.0, 0
-                    )
+                    hung = hung or reports[-1].id
+                    reason = f"not run: the mount hangs since {hung}"
+                    report = CaseReport(case.id, Outcome.FAIL, reason, 0.0, 0)
                 else:
                     report = _run_case(crew, case, os.path.join(home, str(number)), granularity)
                 reports.append(report)
@@ -84,10 +86,10 @@ def run(
                     progress(report)
         finally:
             if not crew.stuck:
-                crew.process(_KEEPER).do(_remove, home, timeout=_REMOVING)
+                _keep(crew, _remove, home, timeout=_REMOVING)
     return Report(
         directory=os.fspath(directory),
-        filesystem=_filesystem(directory),
+        filesystem=filesystem,
         kernel=os.uname().release,
         as_root=os.geteuid() == 0,
         seconds=time.monotonic() - started,
@@ -100,7 +102,7 @@ def _run_case(crew: Crew, case: Case, path: str, granularity: int) -> CaseReport
     arena = Arena(crew, path, optional=case.optional, granularity=granularity)
     outcome, message = Outcome.PASS, ""
     try:
-        crew.process(_KEEPER).do(_make_arena, path)
+        _keep(crew, _make_arena, path)
         try:
             case.run(arena)
         finally:
@@ -121,7 +123,7 @@ def _run_case(crew: Crew, case: Case, path: str, granularity: int) -> CaseReport
         arena.fail(traceback.format_exc())  # a mistake in the case; the others go on
     try:
         if not crew.stuck:
-            crew.process(_KEEPER).do(_remove, path, timeout=_REMOVING)
+            _keep(crew, _remove, path, timeout=_REMOVING)
     except (OSError, Hung) as error:
         arena.fail(f"what the case made cannot be removed: {error}")
     if arena.failures:
@@ -131,6 +133,15 @@ def _run_case(crew: Crew, case: Case, path: str, granularity: int) -> CaseReport
             shown.append(f"and {len(arena.failures) - _MESSAGES} more")
         message = "\n".join(shown)
     return CaseReport(case.id, outcome, message, time.monotonic() - started, arena.assertions)
+
+
+def _keep(crew: Crew, function: Callable[..., Any], *arguments: Any, timeout: float = CALL_TIMEOUT) -> None:
+    """Let the keeper do something; if even that hangs, the mount does, and the run is at its end."""
+    try:
+        crew.process(_KEEPER).do(function, *arguments, timeout=timeout)
+    except Hung:
+        crew.stuck = True
+        raise
 
 
 def _make_home(directory: str) -> str:
@@ -177,7 +188,7 @@ def _granularity(home: str) -> int:
     return min(unit, 2_000_000_000)
 
 
-def _filesystem(directory: str | os.PathLike[str]) -> str:
+def _filesystem(directory: str) -> str:
     """The type of the file system, from the mount table: that of the longest mount point above the directory."""
     path = os.path.realpath(directory)
     best = ("", "unknown")
