@@ -99,7 +99,7 @@ class Session:
         self.extra_open_flags = 0 if asks_flush else OpenFlags.FOPEN_NOFLUSH.value
         #: Added to the flags of every open. Times of access are the file system's to keep, and the kernel does not tell it
         #: of the mount option: ``noatime`` of a mount is ``O_NOATIME`` of its files (mount(8), open(2)).
-        self.added_flags = os.O_NOATIME if options.flags & MountFlags.NOATIME else 0
+        self.added_flags: int = os.O_NOATIME if options.flags & MountFlags.NOATIME else 0
         self.agreed: wire.InitOut | None = None
         #: How often the kernel knows each node besides the root (``nlookup`` in the kernel).
         self.known: dict[int, int] = {}
