@@ -32,6 +32,9 @@ _MODES = st.sampled_from([0o644, 0o600, 0o755, 0o777, 0o4755, 0o2770, 0o1777, 0o
 _IDS = st.sampled_from([-1, 0, 1000, 1001])
 _TIMES = st.sampled_from([0, 1, 1_600_000_000_123_456_789, 4_000_000_000 * 10**9])
 _XATTRS = st.sampled_from(["user.a", "user.b", "trusted.t"])
+_ACLS = st.sampled_from(
+    ["u::7 g::5 o::0", "u::7 u:1000:7 g::5 m::7 o::0", "u::6 g::4 g:1000:0 m::4 o::4", ""]
+)
 _VALUES = st.binary(max_size=40)
 _XATTR_FLAGS = st.sampled_from([0, 0, os.XATTR_CREATE, os.XATTR_REPLACE])
 _ACCESS = st.sampled_from([os.O_RDWR, os.O_RDWR, os.O_RDONLY, os.O_WRONLY])
@@ -195,6 +198,14 @@ class FileSystemMachine(RuleBasedStateMachine):
     @rule(name=names, key=_XATTRS, value=_VALUES, flags=_XATTR_FLAGS, follow=st.booleans())
     def setxattr(self, name, key, value, flags, follow):
         self.do(m.SetXattr(name, key, value, flags, follow))
+
+    @rule(name=st.one_of(names, directories), text=_ACLS, default=st.booleans())
+    def set_acl(self, name, text, default):
+        self.do(m.SetAcl(name or ".", text, default))
+
+    @rule(name=names)
+    def birth_time(self, name):
+        self.do(m.BirthTime(name))
 
     @rule(name=names, key=_XATTRS, follow=st.booleans())
     def getxattr(self, name, key, follow):

@@ -50,6 +50,7 @@ from instar.verify.model._mappings import Map, MapLoad, MapStore, MapSync, Unmap
 from instar.verify.model._names import (
     Access,
     As,
+    BirthTime,
     Chmod,
     Chown,
     GetXattr,
@@ -64,6 +65,7 @@ from instar.verify.model._names import (
     Rename,
     RenameFlags,
     Rmdir,
+    SetAcl,
     SetXattr,
     Stat,
     Symlink,
@@ -81,6 +83,7 @@ from instar.verify.model._world import World
 __all__ = [
     "Access",
     "As",
+    "BirthTime",
     "Chmod",
     "Chown",
     "Close",
@@ -132,6 +135,7 @@ __all__ = [
     "SeekData",
     "SeekHole",
     "SendFile",
+    "SetAcl",
     "SetAppend",
     "SetXattr",
     "Stat",

@@ -10,15 +10,17 @@ import dataclasses
 import hashlib
 import os
 import stat
-from typing import ClassVar
+import struct
+from typing import ClassVar, Final
 
-from instar.edge.syscalls import RenameFlags, renameat2
+from instar.edge.syscalls import RenameFlags, StatxMask, renameat2, statx
 from instar.verify.model._operation import Operation, Style, Value, styled
 from instar.verify.model._world import World, attributes
 
 __all__ = [
     "Access",
     "As",
+    "BirthTime",
     "Chmod",
     "Chown",
     "GetXattr",
@@ -33,6 +35,7 @@ __all__ = [
     "Rename",
     "RenameFlags",
     "Rmdir",
+    "SetAcl",
     "SetXattr",
     "Stat",
     "Symlink",
@@ -229,6 +232,46 @@ class SetXattr(Operation):
         os.setxattr(self.path, self.name, self.value, self.flags, follow_symlinks=self.follow)
 
 
+_ACL_TAGS: Final = {"u": 0x01, "u+": 0x02, "g": 0x04, "g+": 0x08, "m": 0x10, "o": 0x20}  # linux/posix_acl.h
+_ACL_VERSION: Final = 2  # POSIX_ACL_XATTR_VERSION of linux/posix_acl_xattr.h
+_NO_ID: Final = 0xFFFFFFFF
+
+
+def encode_acl(text: str) -> bytes:
+    """The value of an ACL attribute, from text such as ``"u::7 u:1000:5 g::5 m::7 o::0"``, sorted or not.
+
+    Raises:
+        ValueError: an entry is not ``tag:id:permissions`` with a tag out of u, g, m, o.
+    """
+    value = struct.pack("<I", _ACL_VERSION)
+    for entry in text.split():
+        tag, name, permissions = entry.split(":")
+        key = f"{tag}+" if name else tag
+        if key not in _ACL_TAGS:
+            raise ValueError(f"{entry!r} is not an entry of an ACL")
+        value += struct.pack("<HHI", _ACL_TAGS[key], int(permissions, 8), int(name) if name else _NO_ID)
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class SetAcl(Operation):
+    """setxattr(2) of an access ACL, or of the default ACL of a directory; an empty text removes it."""
+
+    may_keep_times: ClassVar[bool] = True  # as SetXattr
+
+    path: str
+    text: str
+    default: bool = False
+
+    def run(self, world: World) -> Value:
+        """Set or remove it."""
+        name = f"system.posix_acl_{'default' if self.default else 'access'}"
+        if self.text:
+            os.setxattr(self.path, name, encode_acl(self.text))
+        else:
+            os.removexattr(self.path, name)
+
+
 @dataclasses.dataclass(frozen=True)
 class GetXattr(Operation):
     """getxattr(2), or lgetxattr(2) without ``follow``."""
@@ -289,6 +332,18 @@ class Stat(Operation):
     def run(self, world: World) -> Value:
         """What must agree of it."""
         return attributes(os.stat(self.path, follow_symlinks=self.follow))
+
+
+@dataclasses.dataclass(frozen=True)
+class BirthTime(Operation):
+    """statx(2) with STATX_BTIME: whether there is a birth time, and whether it lies before all changes."""
+
+    path: str
+
+    def run(self, world: World) -> Value:
+        """(known, not after the ctime)."""
+        found = statx(self.path)
+        return (bool(found.mask & StatxMask.BTIME), found.btime_ns <= found.ctime_ns)
 
 
 @dataclasses.dataclass(frozen=True)

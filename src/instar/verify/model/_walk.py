@@ -47,6 +47,15 @@ _ODD_PATHS: Final = (
 )
 _TARGETS: Final = ("a", "b", "c", "d0", "d1", "d0/e", "d0/a", "missing", "e", "x" * 200)
 _XATTRS: Final = ("user.a", "user.b", "user.long-name-of-an-attribute", "trusted.t", "user.ü")
+_ACLS: Final = (
+    "u::7 g::5 o::0",
+    "u::7 u:1000:7 g::5 m::7 o::0",
+    "u::6 u:1000:0 g::4 m::4 o::4",
+    "u::7 u:1001:5 g::0 g:1000:7 m::5 o::5",
+    "u::7 g::7 m::5 o::1",
+    "u::7 u:1000:7 g::5 o::0",  # no mask: invalid
+    "",
+)
 _MODES: Final = (0o644, 0o600, 0o755, 0o700, 0o777, 0o444, 0o000, 0o4755, 0o2755, 0o2770, 0o1777, 0o6711)
 _IDS: Final = (0, 1000, 1001, -1)
 _SLOTS: Final = 8
@@ -240,6 +249,8 @@ class Walk(Iterator[Operation]):
             (1, n.GetXattr, lambda: n.GetXattr(path(), pick(_XATTRS), flip())),
             (1, n.ListXattr, lambda: n.ListXattr(path(), flip())),
             (1, n.RemoveXattr, lambda: n.RemoveXattr(path(), pick(_XATTRS), flip())),
+            (2, n.SetAcl, lambda: n.SetAcl(self._directory() if flip() else path(), pick(_ACLS), flip())),
+            (0.5, n.BirthTime, lambda: n.BirthTime(path())),
             (1, n.Access, lambda: n.Access(path(), self._random.randrange(8))),
             (2, n.Stat, lambda: n.Stat(path(), flip())),
             (2, n.ReadDir, lambda: n.ReadDir(self._directory())),
