@@ -51,7 +51,7 @@ class Attributes(Store):
             node.gid = node.gid if changes.gid is None else changes.gid
             if changes.mode is None and node.children is None:
                 self._kill_suidgid(node)
-        elif changes.kill_suidgid:
+        elif changes.kill_suidgid and node.children is None:
             self._kill_suidgid(node)
         if changes.atime is not None:
             node.atime = changes.atime
