@@ -4,14 +4,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 
 import pytest
 
+from instar.fs import Attr, FileSystem
+from instar.testing import ServerFailedError, mounted
 from tests.support import leaks
+from tests.support.servers import server_of
 from tests.support.tools import need, run
+from tests.support.watchdog import Watchdog
 
 
 @pytest.fixture
@@ -91,6 +96,41 @@ def test_a_changed_directory_and_umask_are_named(guard, tmp_path):
     assert len(lines) == 2
     assert any(line.startswith("umask is 0123") for line in lines)
     assert any(line.startswith("cwd is") for line in lines)
+
+
+class Stuck(FileSystem):
+    """A file system whose server never comes back from one lookup."""
+
+    def getattr(self, ctx, ino, fh=None):
+        return Attr(ino=ino, mode=0o040755, nlink=2)
+
+    def lookup(self, ctx, parent, name):
+        signal.pause()
+
+
+@pytest.mark.root
+def test_the_watchdog_frees_a_caller_of_a_server_that_is_stuck():
+    with pytest.raises(ServerFailedError), mounted(Stuck) as top:
+        server = server_of(top)
+        caller = subprocess.Popen(["stat", top / "name"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        dog = Watchdog(top)
+        try:
+            dog.arm(0.1, "a test")
+            _, words = caller.communicate(timeout=30)
+        finally:
+            dog.close()
+            caller.kill()
+            caller.wait()
+            os.kill(server, signal.SIGKILL)
+    assert b"connection abort" in words or b"not connected" in words
+
+
+def test_the_watchdog_lets_a_test_be_that_ends_in_time(tmp_path, capfd):
+    dog = Watchdog(tmp_path)
+    dog.arm(0.01, "quick")
+    dog.disarm()
+    dog.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_missing_tool_fails_with_its_package():

@@ -15,7 +15,7 @@ from tests.support.subjects import SUBJECTS, subject
 
 pytestmark = pytest.mark.root
 
-_EXAMPLES, _LENGTH = 150, 150
+_EXAMPLES, _LENGTH = 100, 150
 
 
 @pytest.mark.timeout(300)
