@@ -130,6 +130,13 @@ class FileSystem:
         """The node number of the directory that holds the directory ``ino``; for the root, the root."""
         return ROOT_INO
 
+    def dots(self, ino: int) -> tuple[int, int]:
+        """The inode numbers that a listing of the directory ``ino`` shows beside ``.`` and ``..``.
+
+        The default takes node numbers for inode numbers: ``ino`` and :meth:`parent` of it. Must not raise.
+        """
+        return ino, self.parent(ino)
+
     def forget(self, ino: int) -> None:
         """The kernel holds no reference to ``ino`` any more: neither a name, nor an open file, nor a cache.
 

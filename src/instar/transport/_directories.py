@@ -18,7 +18,7 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from instar.fs import ROOT_INO, Attr, Context, DirEntry, Entry
+from instar.fs import Attr, Context, DirEntry, Entry
 from instar.transport._checks import check_attr
 from instar.wire.fuse import DirentBuffer
 
@@ -204,10 +204,10 @@ class DirectoryStream:
     def _dots(session: Session, ino: int, offset: int, buffer: DirentBuffer, *, plus: bool) -> bool:
         """Add ``.`` and ``..`` from ``offset`` on; False when they did not fit. The kernel counts no lookup for them."""
         kind = stat.S_IFDIR >> 12
-        for cookie, name in ((1, "."), (2, "..")):
+        own, above = session.fs.dots(ino)
+        for cookie, name, number in ((1, ".", own), (2, "..", above)):
             if offset >= cookie:
                 continue
-            number = ino if name == "." or ino == ROOT_INO else session.fs.parent(ino)
             if plus:
                 fits = buffer.add_plus(0, 0, 0.0, 0.0, _NO_ATTR, number, cookie, kind, name)
             else:

@@ -50,6 +50,12 @@ class Names(MirrorBase):
             fail(errno.ESTALE)
         return parent.number
 
+    def dots(self, ino: int) -> tuple[int, int]:
+        """The inode numbers of a directory and of the one that holds it; its own where that one is not known."""
+        own = self.nodes.attr(ino).ino
+        above = self.nodes.parent(self.nodes.node(ino))
+        return own, own if above is None else self.nodes.attr(above.number).ino
+
     def mknod(self, ctx: Context, parent: int, name: str, mode: int, rdev: int) -> Entry:
         """Make a file, fifo, socket or device node that belongs to the caller."""
         raw, dirfd = self._place(parent, name)
