@@ -91,23 +91,29 @@ def _then(result: Result, use: Callable[[Result], Result]) -> Result:
 
 
 def _finally(session: Session, first: Callable[[], Result], then: Callable[[], Result]) -> Result:
-    """Do one and then the other, which happens even if the first raises; the result is the second's."""
+    """Do one and then the other, which happens even if the first raises. The result is None where both returned that."""
     try:
         result = first()
     except BaseException:
         session.background(then())
         raise
     if not isinstance(result, Awaitable):
-        return then()
+        value = then()
+        if result is None:
+            return value
+        session.background(value)
+        return result
 
     async def later() -> Result:
         try:
-            await result
+            result_now = await result
         except BaseException:
             session.background(then())
             raise
         value = then()
-        return await value if isinstance(value, Awaitable) else value
+        if isinstance(value, Awaitable):
+            value = await value
+        return value if result_now is None else result_now
 
     return later()
 
@@ -207,7 +213,9 @@ def _opendir(session: Session, ctx: Context, nodeid: int, message: Message) -> R
 
 
 def _opened_dir(session: Session, nodeid: int, message: Message, result: Open) -> bytes:
-    return wire.encode_open(session.add_directory(result.fh), results.open_flags(session, result), 0)
+    flags = results.open_flags(session, result)
+    wire.encode_open(result.fh, flags)  # the kernel gets a number of ours, and the file system's is to be one as well
+    return wire.encode_open(session.add_directory(result.fh), flags)
 
 
 def _undo_opendir(session: Session, ctx: Context, nodeid: int, message: Message, result: Open) -> None:
