@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from instar.fs import File, SeqFile, Tree
 
+__all__ = ["settings", "store", "tree"]
+
 settings = {"answer": "41"}
 
 

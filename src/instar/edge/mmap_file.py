@@ -181,6 +181,7 @@ class FileMapping:
     def _all(self, call: ctypes._NamedFuncPointer, address: int, size: int) -> None:
         done = 0
         while done < size:
+            # SAFETY: load() and store() say why the range is sound; here it only gets shorter.
             count = call(self._bounce, address + done, size - done, done)
             if count <= 0:
                 raise _raise_errno() if count < 0 else OSError(errno.EFAULT, os.strerror(errno.EFAULT))

@@ -29,7 +29,7 @@ from typing import Final, Self
 from instar.edge.mmap_file import PAGE_SIZE, FileMapping, Protection
 from instar.edge.syscalls import FallocateMode, fallocate
 
-__all__ = ["Fsx", "FsxFailure", "Step"]
+__all__ = ["Fsx", "FsxFailure", "Step", "main"]
 
 _KEPT: Final = 20_000  # operations remembered for the message of a failure
 _SHOWN: Final = 40
