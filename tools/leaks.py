@@ -134,6 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not command:
         print("usage: python -m tools.leaks COMMAND ARGUMENT...", file=sys.stderr)
         return 2
+    # An interrupt is for the command; what it leaves is looked at in any case. A handler, because children inherit SIG_IGN.
+    signal.signal(signal.SIGINT, lambda *_: None)
     if os.environ.pop(INSIDE, None) is None:
         inside = [*_private_namespaces(), sys.executable, "-m", "tools.leaks", *command]
         return subprocess.run(inside, check=False, env={**os.environ, INSIDE: "1"}).returncode

@@ -8,6 +8,7 @@ is 0 only when all of them passed. ``scripts/test --help`` lists the parts; word
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import os
 import re
@@ -22,6 +23,7 @@ __all__ = ["Step", "main", "other_pythons"]
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_OTHER = (3, 12)
+INTERRUPT_GRACE = 30.0  # seconds
 # In-process tests, which another CPython can fail where this one does not.
 QUICK_PLACES = ("tests/layout", "tests/wire", "tests/fs", "tests/aio", "tests/sync", "tests/testing")
 QUICK_MARKS = "not slow and not root and not mount"
@@ -54,11 +56,21 @@ class Step:
                 self.outcome = "ok" if code == 0 else f"FAILED ({code})"
             except subprocess.TimeoutExpired:
                 self.outcome = f"FAILED (more than {self.limit:.0f} s)"
-                os.killpg(process.pid, signal.SIGKILL)
+                _end(process)
             except BaseException:
-                os.killpg(process.pid, signal.SIGTERM)
+                _end(process)
                 raise
         self.seconds = time.monotonic() - started
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process group: an interrupt, on which pytest says what it has found so far, then by force."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(INTERRUPT_GRACE)
+            return
 
 
 def other_pythons(patterns: tuple[str, ...] = PATTERNS) -> dict[str, str]:

@@ -39,6 +39,21 @@ def test_a_step_is_ok_only_when_its_command_succeeds_in_time(command, limit, out
     assert 0 < step.seconds < 10
 
 
+def test_a_step_over_its_limit_is_interrupted_so_that_it_can_say_what_it_found(capfd):
+    code = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('so far')"
+    step = Step("it", [sys.executable, "-m", "tools.leaks", sys.executable, "-c", code], 2)
+    step.run()
+    assert step.outcome == "FAILED (more than 2 s)"
+    assert "so far" in capfd.readouterr().out
+
+
+def test_a_step_that_ignores_the_interrupt_is_killed(monkeypatch):
+    monkeypatch.setattr("tools.run_tests.INTERRUPT_GRACE", 0.2)
+    step = Step("it", ["sh", "-c", "trap '' INT; sleep 60 & sleep 60"], 0.2)
+    step.run()
+    assert step.seconds < 10
+
+
 def test_the_summary_names_what_failed_and_gives_the_exit_code(capsys):
     good, bad = (
         Step("good", [], outcome="ok", seconds=1.0),
