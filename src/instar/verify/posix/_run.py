@@ -60,6 +60,9 @@ def run(
         OSError: the directory cannot be used.
         Hung: it does not answer.
         ValueError: the pattern matches no case, or root's other users cannot reach the directory.
+
+    >>> report = run("/mnt/new", select="rename/*")  # doctest: +SKIP
+    >>> print(report.summary())  # doctest: +SKIP
     """
     cases = select_cases(select, short=short)
     if not cases:
