@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from instar.edge.getdents import DirectoryReader
-from instar.fs._types import Context, DirEntry, Entry, Open
+from instar.fs._types import Context, DirEntry, Entry, Open, now_ns
 from instar.fs.mirror._base import MirrorBase
 from instar.fs.mirror._nodes import Node, fail
 from instar.fs.mirror._threads import to_the_end
 
 __all__ = ["Directories", "OpenDirectory"]
 
+_TICK_NS: Final = 100_000_000  # ten times the coarsest clock of a kernel (HZ=100)
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAPPED: Final = (1 << 63) - (1 << 32)  # cookies from here on are of our making
 _MAPPED_END: Final = (1 << 63) - 16
@@ -88,7 +89,11 @@ class Directories(MirrorBase):
         fh = self._next_directory
         self._next_directory = fh + 1
         self.directories[fh] = OpenDirectory(fd, node, node.tag)
-        return Open(fh)
+        # The kernel keeps a listing until the directory's mtime changes. A change within the same tick of the clock
+        # leaves the mtime as it is, so a directory that has only just changed is not to be kept yet.
+        # File systems whose listings change without it (proc) or elsewhere (nfs) are never kept.
+        settled = node.volume.is_local and now_ns() - os.fstat(fd).st_mtime_ns > _TICK_NS
+        return Open(fh, cache_dir=settled, keep_cache=settled)
 
     def _directory(self, fh: int) -> OpenDirectory:
         try:
