@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 import instar
 import instar.testing
+from instar.edge.mount import MountFlags, umount
+from instar.edge.mount import mount as edge_mount
 from instar.verify.posix import CaseReport, Outcome, Report, _actor, _run, run, select_cases
 from instar.verify.posix._case import Case, Skip, Unsupported, grid
 
@@ -159,6 +162,32 @@ def test_an_actor_that_dies_fails_its_case_and_the_next_one_runs(results):
 
 def test_a_case_leaves_nothing_to_the_next(results):
     assert {case.outcome for case in results(_leaves_a_mess, _is_clean).values()} == {Outcome.PASS}
+
+
+def _leaves_a_mount_point(t):
+    t.me(os.mkdir, "m")
+    t.me(_mount_here, "m")
+
+
+def _mount_here(path):
+    edge_mount("none", path, "tmpfs", MountFlags.NONE, "")
+
+
+@pytest.mark.root
+def test_a_case_whose_remains_stay_fails_and_its_report_is_kept(directory, monkeypatch):
+    cases = [
+        Case("stays", _leaves_a_mount_point, (), "", short=False),
+        Case("passes", _passes, (), "", short=False),
+    ]
+    monkeypatch.setattr(_run, "select_cases", lambda *_args, **_kwargs: cases)
+    try:
+        report = run(directory)
+    finally:
+        for home in os.listdir(directory):
+            umount(f"{directory}/{home}/0/m")
+            shutil.rmtree(f"{directory}/{home}")
+    assert [case.outcome for case in report.cases] == [Outcome.FAIL, Outcome.PASS]
+    assert "cannot be removed" in report.cases[0].message
 
 
 def test_processes_end_with_the_run(results):

@@ -87,9 +87,13 @@ def run(
                 reports.append(report)
                 if progress is not None:
                     progress(report)
-        finally:
-            if not crew.stuck:
-                _keep(crew, _remove, home, timeout=_REMOVING)
+        except (OSError, ValueError, Hung):
+            _clear(crew, home)
+            raise
+        # A case whose remains cannot be removed has failed and says so: its report is worth more than an exception.
+        left = _clear(crew, home)
+        if left is not None and not any(report.outcome is Outcome.FAIL for report in reports):
+            raise left
     return Report(
         directory=os.fspath(directory),
         filesystem=filesystem,
@@ -147,6 +151,17 @@ def _keep(crew: Crew, function: Callable[..., Any], *arguments: Any, timeout: fl
         raise
 
 
+def _clear(crew: Crew, home: str) -> OSError | Hung | None:
+    """Remove the run's directory; the error if that does not work."""
+    if crew.stuck:
+        return None
+    try:
+        _keep(crew, _remove, home, timeout=_REMOVING)
+    except (OSError, Hung) as error:
+        return error
+    return None
+
+
 def _make_home(directory: str) -> str:
     home = tempfile.mkdtemp(prefix=".instar-posix-", dir=directory)
     os.chmod(home, 0o755)
@@ -172,7 +187,7 @@ def _remove(path: str) -> None:
 def _check_reachable(crew: Crew, home: str) -> None:
     try:
         crew.process(USER_A).do(os.listdir, home)
-    except OSError as error:
+    except PermissionError as error:
         raise ValueError(
             f"other users cannot reach {home} ({error}): make its parents searchable, and mount FUSE with allow_other"
         ) from error
