@@ -180,5 +180,9 @@ def _wrap(operation, base, later):
     return method
 
 
-FaultyNow = type("FaultyNow", (Faulty,), {name: _wrap(name, getattr(Faulty, name), False) for name in _OPERATIONS})
-FaultyLater = type("FaultyLater", (Faulty,), {name: _wrap(name, getattr(Faulty, name), True) for name in _OPERATIONS})
+FaultyNow = type(
+    "FaultyNow", (Faulty,), {name: _wrap(name, getattr(Faulty, name), False) for name in _OPERATIONS}
+)
+FaultyLater = type(
+    "FaultyLater", (Faulty,), {name: _wrap(name, getattr(Faulty, name), True) for name in _OPERATIONS}
+)

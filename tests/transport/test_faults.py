@@ -446,7 +446,9 @@ def test_an_operation_that_returns_nonsense_gives_eio_and_the_log_says_what_was_
     assert "refused a reply" not in text  # all of it was seen before the kernel did
 
 
-@pytest.mark.parametrize("value", [memoryview(b"abcdefgh")[::2], memoryview(bytearray(b"abcd")), bytearray(b"abcd")])
+@pytest.mark.parametrize(
+    "value", [memoryview(b"abcdefgh")[::2], memoryview(bytearray(b"abcd")), bytearray(b"abcd")]
+)
 def test_a_read_may_return_any_kind_of_buffer(value, tmp_path):
     with _mount(FaultyNow, {"value": lambda: value}, tmp_path / "log") as client:
         client.fault("read", "value")

@@ -54,8 +54,10 @@ class StatusReader:
     """Reads attributes. Owns one buffer, so it serves one thread at a time.
 
     >>> reader = StatusReader()
-    >>> reader.at(os.open("/", os.O_PATH))[3]  # the owner
+    >>> root = os.open("/", os.O_PATH)
+    >>> reader.at(root)[3]  # the owner
     0
+    >>> os.close(root)
     """
 
     __slots__ = ("_buffer",)

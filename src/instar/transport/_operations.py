@@ -214,7 +214,9 @@ def _opendir(session: Session, ctx: Context, nodeid: int, message: Message) -> R
 
 def _opened_dir(session: Session, nodeid: int, message: Message, result: Open) -> bytes:
     flags = results.open_flags(session, result)
-    wire.encode_open(result.fh, flags)  # the kernel gets a number of ours, and the file system's is to be one as well
+    wire.encode_open(
+        result.fh, flags
+    )  # the kernel gets a number of ours, and the file system's is to be one as well
     return wire.encode_open(session.add_directory(result.fh), flags)
 
 
