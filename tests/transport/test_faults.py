@@ -13,7 +13,7 @@ import select
 
 import pytest
 
-from instar.fs import ROOT_INO, Attr, DirEntry, Entry, Open
+from instar.fs import ROOT_INO, Attr, Entry, Open
 from instar.testing import mounted
 from tests.transport.services import CONTROL, FaultyLater, FaultyNow, fails
 
@@ -55,7 +55,7 @@ RAISED = {
     "StopIteration": _raises(StopIteration(4)),
     "StopAsyncIteration": _raises(StopAsyncIteration()),
     "CancelledError": _raises(asyncio.CancelledError()),
-    "TimeoutError": _raises(asyncio.TimeoutError()),
+    "TimeoutError": _raises(TimeoutError()),
     "RecursionError": _endless,
     "a group": _raises(BaseExceptionGroup("two", [ValueError("one"), KeyboardInterrupt()])),
     "one that cannot be shown": _raises(Unprintable()),
@@ -395,13 +395,7 @@ RETURNED = {
     "getxattr": {**_ODD, "None": None, "5": 5, "text": "text", "list": [1]},
     "listxattr": {**_ODD, "a generator": ..., "None": None, "5": 5, "one name": "user.a", "bytes": b"user.a", "numbers": [1], "empty": [""], "NUL": ["a\0b"]},
     "getlk": {**_ODD, "5": 5, "text": "text"},
-    **{
-        name: _NOT_NONE
-        for name in (
-            "access", "unlink", "rmdir", "rename", "flush", "fsync", "fallocate", "setlk", "fsyncdir", "setxattr",
-            "removexattr",
-        )
-    },
+    **dict.fromkeys(("access", "unlink", "rmdir", "rename", "flush", "fsync", "fallocate", "setlk", "fsyncdir", "setxattr", "removexattr"), _NOT_NONE),
 }  # fmt: skip
 
 _GIVES = {

@@ -98,40 +98,44 @@ class DirectoryStream:
     ) -> None:
         """Pack names with attributes until no more fit, looking up those that come without."""
         lookup = None if session.own_readdirplus else session.fs.lookup
-        while (line := self._held or next(iterator, None)) is not None:
+        if self._held is not None:
+            iterator = itertools.chain((self._held,), iterator)
             self._held = None
+        for line in iterator:
+            wire_cookie = _wire_cookie(line, self._at)
             if lookup is not None and line.entry is None:
+                _check_name(line.name)
                 entry = _lookup_sync(lookup, ctx, ino, line.name)
                 if entry is None:
                     continue
                 line.entry = entry
-            if not self._pack(session, listing, line, plus=True):
+            if not self._pack(session, listing, line, wire_cookie, plus=True):
                 return
 
     async def _fill_async(
         self, session: Session, ctx: Context, ino: int, listing: Listing, *, plus: bool
     ) -> Listing:
         iterator = self._iterator
+        assert iterator is not None
         try:
             self._raise_kept()
             while True:
                 line = self._held
                 self._held = None
                 if line is None:
-                    if isinstance(iterator, AsyncIterator):
-                        line = await anext(iterator, None)
-                    else:
-                        assert iterator is not None
-                        line = next(iterator, None)
-                    if line is None:
+                    try:
+                        line = await anext(iterator) if isinstance(iterator, AsyncIterator) else next(iterator)
+                    except (StopIteration, StopAsyncIteration):
                         break
+                wire_cookie = _wire_cookie(line, self._at)
                 if plus and not session.own_readdirplus and line.entry is None:
+                    _check_name(line.name)
                     try:
                         found = session.fs.lookup(ctx, ino, line.name)
                         line.entry = found if isinstance(found, Entry) else await found
                     except FileNotFoundError:
                         continue
-                if not self._pack(session, listing, line, plus=plus):
+                if not self._pack(session, listing, line, wire_cookie, plus=plus):
                     break
         except asyncio.CancelledError:
             # Nothing of this listing reaches the caller, and the iterator may have ended with the cancellation.
@@ -159,9 +163,10 @@ class DirectoryStream:
         else:
             raise TypeError(f"readdir returned {lines!r}, which is not an iterable of DirEntry")
 
-    def _pack(self, session: Session, listing: Listing, line: DirEntry, *, plus: bool) -> bool:
+    def _pack(
+        self, session: Session, listing: Listing, line: DirEntry, wire_cookie: int, *, plus: bool
+    ) -> bool:
         """Add one entry; hold it back and return False when it does not fit."""
-        wire_cookie = _wire_cookie(line, self._at)
         buffer = listing.buffer
         if plus:
             entry = line.entry
@@ -243,6 +248,12 @@ def _wire_cookie(line: DirEntry, at: int) -> int:
     if line.name in _DOT_NAMES:
         raise ValueError(f"readdir gave {line.name!r}: leave it out, every directory gets it by itself")
     return cookie + _DOTS
+
+
+def _check_name(name: str) -> None:
+    """Raise :class:`ValueError` for what is no name, before it is looked up."""
+    if not name or "/" in name or "\0" in name:
+        raise ValueError(f"readdir gave {name!r}, which is no name of a directory entry")
 
 
 def _lookup_sync(lookup: object, ctx: Context, ino: int, name: str) -> Entry | None:

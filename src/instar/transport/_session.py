@@ -39,6 +39,10 @@ _log = logging.getLogger("instar.fuse")
 #: The kernel accepts errors from -511 to -1; with another value it drops the reply and the caller waits for ever.
 _ERRNO_MAX: Final = 511
 _unpack_header: Final = wire.IN_HEADER.unpack_from
+#: Requests that nobody waits for.
+WITHOUT_REPLY: Final = frozenset(
+    {Opcode.FUSE_FORGET, Opcode.FUSE_BATCH_FORGET, Opcode.FUSE_INTERRUPT, Opcode.FUSE_NOTIFY_REPLY}
+)
 _NOT_CALLED: Final = object()
 _HEADER: Final = wire.IN_HEADER_SIZE
 _RESEND: Final = wire.FUSE_UNIQUE_RESEND
@@ -202,7 +206,7 @@ class Session:
             message = None if decode is None else decode(buffer, _HEADER, length)
         except wire.ProtocolError as error:
             _log.error("%s: %s", _opcode_name(opcode), error)
-            if opcode == Opcode.FUSE_INIT:
+            if opcode not in WITHOUT_REPLY:
                 self._fail(unique, errno.EPROTO)
             return
         match message:

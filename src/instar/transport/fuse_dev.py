@@ -33,9 +33,8 @@ from instar.edge.pm_qos import CpuLatency
 from instar.transport._event_loop import EventLoop
 from instar.transport._notifier import DeviceNotifier
 from instar.transport._options import MountOptions
-from instar.transport._session import Session
+from instar.transport._session import WITHOUT_REPLY, Session
 from instar.wire import fuse as wire
-from instar.wire.fuse import Opcode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +72,6 @@ _SPARE_BUFFERS: Final = 4
 _LAST_SECONDS: Final = 10.0  # that closing files and the service's own tasks get when the mount is gone
 #: Handlers that nobody waits for, and that have something to finish.
 _CLOSING: Final = frozenset({"release", "releasedir"})
-_WITHOUT_REPLY: Final = frozenset({Opcode.FUSE_FORGET, Opcode.FUSE_BATCH_FORGET, Opcode.FUSE_INTERRUPT})
 
 
 class FuseDevice:
@@ -169,7 +167,7 @@ class FuseDevice:
         """Answer every request with an error: a notification may wait for a lock that one of the callers holds."""
         while self._read() > 0:
             _, opcode, unique, *_ = wire.IN_HEADER.unpack_from(self._buffer)
-            if opcode not in _WITHOUT_REPLY:
+            if opcode not in WITHOUT_REPLY:
                 self.send_error(unique, errno.ECONNABORTED)
 
     def _close(self) -> None:
