@@ -24,6 +24,23 @@ def test_twenty_thousand_operations_leave_the_file_right(name):
     assert all(counts[kind] for kind in ("mapread", "mapwrite", "punch", "zero", "copy", "append", "reopen"))
 
 
+_SYNC = "import os, sys\nfd = os.open(sys.argv[1], os.O_RDWR)\nwhile True: os.fsync(fd)"
+
+
+@pytest.mark.root
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_write_back_at_any_moment_leaves_the_file_right(name):
+    """Another process has mapped pages written back all the time: nothing may come back that was cut off."""
+    with subject(name) as top, Fsx(top / "file", seed=6) as fsx:
+        other = subprocess.Popen([sys.executable, "-c", _SYNC, top / "file"])
+        try:
+            fsx.run(6000)
+        finally:
+            other.kill()
+            other.wait()
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_direct_io_leaves_the_file_right(name):

@@ -126,6 +126,7 @@ class Fsx:
             ("copy", 4, self._copy),
             ("fsync", 1, self._fsync),
             ("reopen", 1, self._reopen),
+            ("empty", 1, self._empty),
         ]
         if mapped and not direct:
             self._table += [("mapread", 8, self._mapread), ("mapwrite", 10, self._mapwrite)]
@@ -157,7 +158,7 @@ class Fsx:
     def step(self) -> Step:
         """Do one operation and check what it gives and the size of the file."""
         names = [entry for entry in self._table if entry[0] not in self.missing]
-        name, _, call = self._random.choices(names, [weight for _, weight, _ in names])[0]
+        name, _, _ = self._random.choices(names, [weight for _, weight, _ in names])[0]
         offset = self._random.randrange(self._max_size)
         # Many small operations and a few large ones: lengths are spread over powers of two.
         length = self._random.randrange(1, 1 << self._random.randrange(1, self._max_length.bit_length()) | 1)
@@ -167,6 +168,15 @@ class Fsx:
             length = max(1, round(length / PAGE_SIZE)) * PAGE_SIZE
         offset -= offset % self._unit
         length = min(-(-length // self._unit) * self._unit, self._max_size - offset)
+        return self.do(name, offset, length)
+
+    def do(self, name: str, offset: int, length: int) -> Step:
+        """Do the operation of that name on [offset, offset + length); offsets and lengths are bytes.
+
+        Raises:
+            KeyError: there is no such operation, or the options exclude it.
+        """
+        call = {entry[0]: entry[2] for entry in self._table}[name]
         before, self._number, self._source = len(self.shadow), self._number + 1, None
         try:
             call(offset, length)
@@ -356,6 +366,11 @@ class Fsx:
         self._fd = -1
         self._fd = os.open(self.path, self._flags)
         self.verify()
+
+    def _empty(self, offset: int, length: int) -> None:
+        """Open with O_TRUNC, as most programs write their files."""
+        os.close(os.open(self.path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC))
+        self.shadow.clear()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -56,7 +56,22 @@ _ACLS: Final = (
     "u::7 u:1000:7 g::5 o::0",  # no mask: invalid
     "",
 )
-_MODES: Final = (0o644, 0o600, 0o755, 0o700, 0o777, 0o444, 0o000, 0o4755, 0o2755, 0o2770, 0o1777, 0o6711)
+_MODES: Final = (
+    0o644,
+    0o600,
+    0o755,
+    0o700,
+    0o777,
+    0o444,
+    0o000,
+    0o4755,
+    0o2755,
+    0o2770,
+    0o1777,
+    0o6711,
+    0o2644,
+    0o6666,
+)
 _IDS: Final = (0, 1000, 1001, -1)
 _SLOTS: Final = 8
 _MAPPINGS: Final = 3
