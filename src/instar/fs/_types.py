@@ -185,7 +185,8 @@ class Open(msgspec.Struct, gc=False):
     ``fh`` is any number from 0 to 2**64 - 1; the operations on the open file get it back. The options are the
     ``FOPEN_*`` flags of ``linux/fuse.h``: ``direct_io`` bypasses the page cache, ``keep_cache`` keeps what the page
     cache holds from earlier opens, ``cache_dir`` lets the kernel remember a directory's listing, ``nonseekable`` and
-    ``stream`` declare a pipe-like file, ``parallel_direct_writes`` allows concurrent direct writes.
+    ``stream`` declare a pipe-like file, ``parallel_direct_writes`` allows concurrent direct writes, and with ``noflush``
+    :meth:`FileSystem.flush` is not called for this file.
     """
 
     fh: int = 0
@@ -195,6 +196,7 @@ class Open(msgspec.Struct, gc=False):
     stream: bool = False
     cache_dir: bool = False
     parallel_direct_writes: bool = False
+    noflush: bool = False
 
 
 class SetAttr(msgspec.Struct, gc=False):

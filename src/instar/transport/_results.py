@@ -119,6 +119,8 @@ def open_flags(session: Session, opened: Open) -> int:
         flags |= OpenFlags.FOPEN_CACHE_DIR.value
     if opened.parallel_direct_writes:
         flags |= OpenFlags.FOPEN_PARALLEL_DIRECT_WRITES.value
+    if opened.noflush and not session.own_locks:  # a close drops locks, which FLUSH tells
+        flags |= OpenFlags.FOPEN_NOFLUSH.value
     return flags | session.extra_open_flags
 
 

@@ -177,7 +177,7 @@ class Names(MirrorBase):
         except OSError:
             os.close(fd)
             raise
-        return Entry(node.number, attr), Open(self.files.add(fd, node, flags))
+        return Entry(node.number, attr), Open(self.files.add(fd, node, flags), noflush=node.volume.is_local)
 
     def _replacing(self, dirfd: int, name: bytes, change: Callable[[], None]) -> None:
         self._removing(self.nodes.known(dirfd, name), change)
