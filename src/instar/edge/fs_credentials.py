@@ -101,8 +101,10 @@ class FsCredentials:
     def restore(self, uid: int, gid: int) -> None:
         """Undo :meth:`assume` of the same ``uid`` and ``gid``."""
         if uid != self._uid:
-            # SAFETY: takes a number and has no memory to touch; the kernel raises the capabilities again by itself.
+            # SAFETY: takes a number and has no memory to touch; back at 0 the kernel raises the capabilities by itself.
             _libc.setfsuid(self._uid)
+            if uid == 0:  # a server that is not root has left 0 now, which takes its capabilities
+                self._capset(self._own)
         if gid != self._gid:
             # SAFETY: takes a number and has no memory to touch.
             _libc.setfsgid(self._gid)
