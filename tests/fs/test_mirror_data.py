@@ -341,6 +341,20 @@ def test_inode_flags_are_forwarded_and_unknown_commands_are_not():
             refused(errno.ENOTTY, fs.ioctl, ROOT, number, 0, command, 0, b"", 64, none)
 
 
+def test_a_command_that_changes_a_file_is_refused_to_all_but_its_owner_and_root():
+    with mirrored() as (fs, below):
+        for name, owner in (("roots", 0), ("users", USER.uid)):
+            (below / name).touch()
+            os.chown(below / name, owner, owner)
+        roots, users = (fs.lookup(ROOT, ROOT_INO, name).ino for name in ("roots", "users"))
+        none, same = IoctlFlags.NONE, bytes(8)
+        for command in (FileIoctl.SETFLAGS, FileIoctl.SETVERSION):
+            refused(errno.EPERM, fs.ioctl, USER, roots, 0, command, 0, same, 0, none)
+        old = fs.ioctl(USER, users, 0, FileIoctl.GETFLAGS, 0, b"", 4, none).data
+        for caller in (USER, ROOT):
+            fs.ioctl(caller, users, 0, FileIoctl.SETFLAGS, 0, old, 0, none)
+
+
 # ---------------------------------------------------------------- directories
 
 

@@ -149,13 +149,20 @@ class Attributes(MirrorBase):
         out_size: int,
         flags: IoctlFlags,
     ) -> Ioctl:
-        """Forward the commands of :class:`FileIoctl` to files and directories."""
+        """Forward the commands of :class:`FileIoctl` to files and directories.
+
+        Raises ``EPERM`` where one changes a file that is neither the caller's nor is the caller root.
+        """
         command = _IOCTLS.get(cmd)
         node = self.nodes.node(ino)
         if command is None or node.kind not in _OPENABLE:
             fail(errno.ENOTTY)
         if command in _CHANGING:
             self._check_writable()
+            # The kernel checks the owner for those that it knows (vfs_fileattr_set) and hands the others on; the backing
+            # file system would ask for the rights of this process, and those of root do for any file.
+            if ctx.uid not in (0, self.nodes.attr(ino).uid):
+                fail(errno.EPERM)
         # By number, not by fh: a directory's handle is in another table, and a file may be open in a mode that does not do.
         fd = self.nodes.open_node(node, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
