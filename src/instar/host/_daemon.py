@@ -120,10 +120,12 @@ def _child(
         message = f"{_said(target, error)}\nThe traceback is in {log}."
         traceback.print_exc()
     finally:
-        if message and not parent.closed:
-            parent.write(message.encode(errors="surrogateescape"))
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            if message and not parent.closed:
+                parent.write(message.encode(errors="surrogateescape"))
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 def _detach_streams(log: str) -> None:

@@ -188,7 +188,7 @@ def _convert(factory: Callable[..., object], name: str, options: Options) -> dic
 def _hints(factory: Callable[..., object]) -> dict[str, Any]:
     try:
         return get_type_hints(
-            vars(factory).get("__init__", factory) if isinstance(factory, type) else factory
+            inspect.getattr_static(factory, "__init__") if isinstance(factory, type) else factory
         )
     except NameError:  # an annotation that is only there for a type checker
         return {}

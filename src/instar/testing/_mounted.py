@@ -126,8 +126,10 @@ def _serve(
     except BaseException:  # noqa: BLE001 - the last frame of a process: whatever ended it is reported
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stderr.flush()
+        finally:  # a log that cannot be written must not let the child into the test's frames
+            os._exit(status)
 
 
 def _tell(writer: int) -> None:

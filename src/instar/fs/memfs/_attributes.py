@@ -74,7 +74,7 @@ class Attributes(Store):
             bfree=free,
             bavail=free,
             files=limit,
-            ffree=limit - len(self._nodes),
+            ffree=limit - len(self._nodes) + self._gone,
             bsize=PAGE_SIZE,
             frsize=PAGE_SIZE,
             namelen=NAME_MAX,

@@ -43,16 +43,25 @@ class Data(Store):
         if flags & os.O_TRUNC:
             self._resize(ino, 0)
             node.mtime = node.ctime = now_ns()
+        node.opens += 1
         return Open(flags & os.O_NOATIME, keep_cache=not flags & os.O_TRUNC)
 
     def create(self, ctx: Context, parent: int, name: str, mode: int, flags: int) -> tuple[Entry, Open]:
         node = self._make(ctx, parent, name, stat.S_IFREG | stat.S_IMODE(mode))
+        node.opens = 1
         return Entry(node.ino, node), Open(flags & os.O_NOATIME, keep_cache=True)
 
     def tmpfile(self, ctx: Context, parent: int, mode: int, flags: int) -> tuple[Entry, Open]:
         self._directory(parent)
         node = self._new_inode(ctx, self._node(parent), stat.S_IFREG | stat.S_IMODE(mode))
+        node.opens = 1
         return Entry(node.ino, node), Open(flags & os.O_NOATIME, keep_cache=True)
+
+    def release(self, ctx: Context, ino: int, fh: int, flags: int) -> None:
+        node = self._nodes.get(ino)
+        if node is not None:
+            node.opens -= 1
+            self._free_unused(node)
 
     def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
         node, data = self._file(ino)

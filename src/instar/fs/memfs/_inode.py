@@ -20,7 +20,7 @@ class Inode(Attr, gc=False, dict=False, eq=False):
     """A node.
 
     ``data`` is a regular file's content, ``target`` a symbolic link's, ``children`` a directory's: name to (cookie, node
-    number), in the order of their cookies. ``parent`` is the directory that holds a directory.
+    number), in the order of their cookies. ``parent`` is the directory that holds a directory, ``opens`` how often a file is open.
 
     Invariants: exactly one of ``data``, ``target``, ``children`` is set for those three types, none for the others;
     cookies in ``children`` rise and are below ``next_cookie``.
@@ -31,6 +31,7 @@ class Inode(Attr, gc=False, dict=False, eq=False):
     children: dict[str, tuple[int, int]] | None = None
     xattrs: dict[str, bytes] | None = None
     parent: int = 0
+    opens: int = 0
     next_cookie: int = 1
 
     def assert_invariants(self) -> None:

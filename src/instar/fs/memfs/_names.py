@@ -40,7 +40,9 @@ class Names(Store):
         node = self._nodes.get(ino)
         if node is not None and node.nlink == 0:
             del self._nodes[ino]
-            if node.data is not None:
+            if node.opens == 0:
+                self._gone -= 1
+            elif node.data is not None:
                 node.data.clear()
 
     def mknod(self, ctx: Context, parent: int, name: str, mode: int, rdev: int) -> Entry:
@@ -71,7 +73,7 @@ class Names(Store):
             fail(errno.EEXIST)
         if len(os.fsencode(newname)) > NAME_MAX:
             fail(errno.ENAMETOOLONG)
-        if directory.nlink == 0:
+        if directory.nlink == 0 or (node.nlink == 0 and node.opens == 0):
             fail(errno.ENOENT)
         self._enter(directory, newname, node)
         node.nlink += 1

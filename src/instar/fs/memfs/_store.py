@@ -57,6 +57,7 @@ class Store(FileSystem):
             raise ValueError(f"size must not be negative, got {size}")
         self._page_limit = (_half_of_memory() if size is None else size) // PAGE_SIZE
         self._pages_used = 0
+        self._gone = 0  # nodes that nobody can use any more, and that the kernel has not forgotten yet
         self._inode_limit = inodes
         self._next_ino = ROOT_INO
         self._nodes: dict[int, Inode] = {}
@@ -97,7 +98,7 @@ class Store(FileSystem):
 
     def _new_inode(self, ctx: Context, parent: Inode | None, mode: int, rdev: int = 0) -> Inode:
         """Make a node that has no name yet: owner, group, mode and lists as ``open(2)`` and ``acl(5)`` say."""
-        if self._inode_limit is not None and len(self._nodes) >= self._inode_limit:
+        if self._inode_limit is not None and len(self._nodes) - self._gone >= self._inode_limit:
             fail(errno.ENOSPC)
         gid = ctx.gid
         xattrs: dict[str, bytes] | None = None
@@ -152,10 +153,19 @@ class Store(FileSystem):
         if node.children is not None:
             parent.nlink -= 1
 
-    @staticmethod
-    def _drop_link(node: Inode) -> None:
+    def _drop_link(self, node: Inode) -> None:
         """One name less. A node without names goes with the kernel's last reference, see :meth:`forget`."""
         node.nlink = 0 if node.children is not None else node.nlink - 1
+        self._free_unused(node)
+
+    def _free_unused(self, node: Inode) -> None:
+        """Free what a node holds once it has no name and is not open: the kernel forgets it when it likes, and who removes a
+        file to make room for the next does not wait for that.
+        """
+        if node.nlink == 0 and node.opens == 0:
+            self._gone += 1
+            if node.data is not None:
+                node.data.clear()
 
     def _make(self, ctx: Context, parent: int, name: str, mode: int, rdev: int = 0) -> Inode:
         directory = self._node(parent)
@@ -209,6 +219,7 @@ class Store(FileSystem):
                 assert node.nlink == names.get(node.ino, 0), node.ino
             elif node.nlink:
                 assert node.nlink == 2 + subdirectories.get(node.ino, 0), node.ino
+        assert self._gone == sum(node.nlink == 0 and node.opens == 0 for node in self._nodes.values())
         assert self._pages_used == sum(
             len(node.data) for node in self._nodes.values() if node.data is not None
         )
