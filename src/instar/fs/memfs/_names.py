@@ -128,7 +128,7 @@ class Names(Store):
             self._check_replaceable(node, target)
         whiteout: Inode | None = None
         if flags & RenameFlags.WHITEOUT:  # first, because it may fail
-            whiteout = self._new_inode(Context(), None, stat.S_IFCHR)
+            whiteout = self._new_inode(ctx, source_dir, stat.S_IFCHR)
             whiteout.nlink = 1
         now = now_ns()
         self._leave(source_dir, node)

@@ -240,6 +240,18 @@ def _whiteout_leaves_a_device_0_0(t: Arena, kind: str, where: str) -> None:
     t.exists("f", False)
 
 
+@case(each("0o777", "0o2777"))
+def _whiteout_is_owned_as_any_new_file(t: Arena, mode: str) -> None:
+    _require(t, WHITEOUT)
+    shared_directory(t, "d", int(mode, 8), (0, 555))
+    user = t.user_a
+    uid, gid = user(os.getuid), user(os.getgid)
+    t.make("file", "d/f", owner=(uid, gid))
+    if user.attempt(renameat2, "d/f", "d/g", WHITEOUT) == errno.EPERM:
+        t.unsupported("only root makes whiteouts on this kernel (before Linux 5.8)")
+    t.has("d/f", kind="char", uid=uid, gid=555 if mode == "0o2777" else gid)
+
+
 @case()
 def _whiteout_with_noreplace_spares_what_is_there(t: Arena) -> None:
     _require(t, WHITEOUT)
