@@ -13,13 +13,17 @@ import contextlib
 import errno
 import os
 import stat
-from typing import Final
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Final
 
 from instar.edge import syscalls
 from instar.edge.file_ioctl import FileIoctl, file_ioctl
 from instar.fs._types import Attr, Context, Ioctl, IoctlFlags, SetAttr, StatFs, XattrFlags
 from instar.fs.mirror._base import MirrorBase
 from instar.fs.mirror._nodes import fail
+
+if TYPE_CHECKING:
+    from instar.fs._notify import Notifier
 
 __all__ = ["Attributes"]
 
@@ -78,18 +82,15 @@ class Attributes(MirrorBase):
         )
 
     def _truncate(self, path: bytes, size: int, fh: int | None, *, kill: bool) -> None:
+        target: int | bytes = path
+        if fh is not None:
+            file = self.files.get(fh)
+            if file.flags & os.O_ACCMODE:
+                target = self.files.unpark(file)
         if kill:
-            self._credentials.drop_fsetid()
-        try:
-            if fh is not None:
-                file = self.files.get(fh)
-                if file.flags & os.O_ACCMODE:
-                    os.ftruncate(self.files.unpark(file), size)
-                    return
-            os.truncate(path, size)
-        finally:
-            if kill:
-                self._credentials.regain_fsetid()
+            self._clearing_set_ids(target, lambda: os.truncate(target, size))
+        else:
+            os.truncate(target, size)
 
     def readlink(self, ctx: Context, ino: int) -> str:
         """Return where a symbolic link points; it is not followed here."""
@@ -148,7 +149,7 @@ class Attributes(MirrorBase):
         data: bytes,
         out_size: int,
         flags: IoctlFlags,
-    ) -> Ioctl:
+    ) -> Ioctl | Awaitable[Ioctl]:
         """Forward the commands of :class:`FileIoctl` to files and directories.
 
         Raises ``EPERM`` where one changes a file that is neither the caller's nor is the caller root.
@@ -169,7 +170,16 @@ class Attributes(MirrorBase):
             result, answer = file_ioctl(fd, command, data)
         finally:
             os.close(fd)
-        return Ioctl(result, answer[:out_size])
+        done = Ioctl(result, answer[:out_size])
+        if command in _CHANGING and self.notify is not None:
+            return self._with_fresh_attributes(self.notify, ino, done)
+        return done
+
+    @staticmethod
+    async def _with_fresh_attributes(notify: Notifier, ino: int, done: Ioctl) -> Ioctl:
+        """These commands move ctime, and the kernel goes on showing what it knew before (``fuse_priv_ioctl``)."""
+        await notify.write_back(ino)  # drops the attributes too, and says when
+        return done
 
 
 def _timespec(time: int | None, *, now: bool) -> tuple[int, int]:

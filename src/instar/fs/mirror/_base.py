@@ -7,7 +7,8 @@ import errno
 import os
 import resource
 import stat
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from instar._errors import InstarError
 from instar.edge.fs_credentials import Capability, FsCredentials
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["MirrorBase", "MirrorError"]
 
+_T = TypeVar("_T")
+
+_SET_IDS: Final = stat.S_ISUID | stat.S_ISGID
 _CACHE: Final = 8192  # descriptors, where the limit of the process allows it
 
 
@@ -110,6 +114,25 @@ class MirrorBase(FileSystem):
         if self._credentials.can_assume:
             self._credentials.restore(ctx.uid, ctx.gid)
         os.umask(umask)
+
+    def _clearing_set_ids(self, target: int | bytes, change: Callable[[], _T]) -> _T:
+        """Make ``change`` to the content of ``target``, a descriptor or a path, and clear set-ID bits with it.
+
+        The protocol (``FUSE_HANDLE_KILLPRIV_V2`` in linux/fuse.h) clears the set-group-ID bit only where the group may execute
+        the file. The backing file system clears it as well from a writer outside the file's group, and that is what it takes
+        this server for, whoever the caller is; so the bit is put back.
+        """
+        mode = os.stat(target).st_mode
+        if not mode & _SET_IDS:
+            return change()
+        self._credentials.drop_fsetid()
+        try:
+            result = change()
+        finally:
+            self._credentials.regain_fsetid()
+        if mode & (stat.S_ISGID | stat.S_IXGRP) == stat.S_ISGID:
+            os.chmod(target, stat.S_IMODE(mode) & ~stat.S_ISUID)
+        return result
 
     def _entry(self, found: tuple[Node, Attr]) -> Entry:
         node, attr = found

@@ -20,7 +20,7 @@ from instar.edge import syscalls
 from instar.fs._types import Context, FallocateFlags, Open, WriteFlags
 from instar.fs.mirror._base import MirrorBase
 from instar.fs.mirror._files import OpenFile, backing_flags
-from instar.fs.mirror._nodes import fail
+from instar.fs.mirror._nodes import Node, fail
 from instar.fs.mirror._threads import to_the_end
 
 __all__ = ["Data"]
@@ -46,24 +46,32 @@ class Data(MirrorBase):
             fail(_NOT_A_FILE.get(node.kind, errno.ENXIO))
         if flags & (os.O_ACCMODE | os.O_TRUNC):
             self._check_writable()
-        opened = backing_flags(flags)
         # Cutting a file clears its set-ID bits, unless the caller may keep them; of callers only root is known to.
-        kill = flags & os.O_TRUNC and ctx.uid != 0
-        if kill:
-            self._credentials.drop_fsetid()
-        try:
-            fd = self.nodes.open_node(node, opened)
-        except PermissionError:
-            if not opened & os.O_NOATIME:
-                raise
-            opened &= ~os.O_NOATIME  # only an owner may ask for it
-            fd = self.nodes.open_node(node, opened)
-        finally:
-            if kill:
-                self._credentials.regain_fsetid()
+        if flags & os.O_TRUNC and ctx.uid != 0:
+            fd, opened = self._clearing_set_ids(self._path(ino), lambda: self._open_backing(node, flags))
+        else:
+            fd, opened = self._open_backing(node, flags)
         number = self.files.add(fd, node, opened)
         # Closing a file of a local file system has no errors of its own to tell; NFS does (close(2)).
         return Open(number, direct_io=node.volume.is_generated, noflush=node.volume.is_local)
+
+    def _open_backing(self, node: Node, flags: int) -> tuple[int, int]:
+        """Open; returns the descriptor and the flags that it has."""
+        opened = backing_flags(flags)
+        try:
+            return self.nodes.open_node(node, opened), opened
+        except PermissionError:
+            if not flags & (os.O_NOATIME | os.O_APPEND):
+                raise
+        if opened & os.O_NOATIME:
+            opened &= ~os.O_NOATIME  # only an owner may ask for it
+            try:
+                return self.nodes.open_node(node, opened), opened
+            except PermissionError:
+                if not flags & os.O_APPEND:
+                    raise
+        opened |= flags & os.O_APPEND  # for a file that may only grow, `chattr +a`
+        return self.nodes.open_node(node, opened), opened
 
     def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
         """Read; shorter only at the end of the file."""
@@ -88,11 +96,7 @@ class Data(MirrorBase):
     def _write(self, fh: int, offset: int, data: memoryview, flags: WriteFlags) -> int:
         fd = self.files.fd(fh)
         if int.__and__(flags, _KILL_SUIDGID):  # not IntFlag's own operator, which makes an object
-            self._credentials.drop_fsetid()
-            try:
-                return os.pwrite(fd, data, offset)
-            finally:
-                self._credentials.regain_fsetid()
+            return self._clearing_set_ids(fd, lambda: os.pwrite(fd, data, offset))
         return os.pwrite(fd, data, offset)
 
     async def _with_space(self, call: Callable[[], _T]) -> _T:
