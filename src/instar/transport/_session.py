@@ -47,10 +47,11 @@ _NOT_CALLED: Final = object()
 _HEADER: Final = wire.IN_HEADER_SIZE
 _RESEND: Final = wire.FUSE_UNIQUE_RESEND
 
-#: Asked for on the first day, because INIT happens once in the life of a mount.
+#: Asked for on the first day, because INIT happens once in the life of a mount. Not FUSE_ATOMIC_O_TRUNC: with it the
+#: kernel lets dirty pages of memory maps be written while an open cuts the file, and what was cut off comes back. Without it
+#: the kernel opens first and then sends a SETATTR, around which it holds writes back.
 WANTED: Final = (
     InitFlags.FUSE_ASYNC_READ
-    | InitFlags.FUSE_ATOMIC_O_TRUNC
     | InitFlags.FUSE_EXPORT_SUPPORT
     | InitFlags.FUSE_BIG_WRITES
     | InitFlags.FUSE_DONT_MASK
