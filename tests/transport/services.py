@@ -11,6 +11,8 @@ import os
 import select
 import stat
 
+import pytest
+
 from instar.fs import ROOT_INO, Attr, DirEntry, Entry, FileSystem, Ioctl, Open
 from instar.fs.memfs import MemFS
 
@@ -65,13 +67,10 @@ class Line:
 @contextlib.contextmanager
 def fails(*codes):
     """The body raises OSError with one of these errnos."""
-    try:
+    with pytest.raises(OSError) as caught:
         yield
-    except OSError as error:
-        names = [errno.errorcode[code] for code in codes]
-        assert errno.errorcode.get(error.errno) in names, (error, names)
-    else:
-        raise AssertionError(f"did not fail with {[errno.errorcode[code] for code in codes]}")
+    names = [errno.errorcode[code] for code in codes]
+    assert errno.errorcode.get(caught.value.errno) in names, caught.value
 
 
 class OneFile(FileSystem):
