@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 _SECONDS = 1
 
 # Groups keep the number of mounts small; the stressors of a group run one after the other, two workers each.
+# Left out: io, which syncs every file system of the machine; io-uring, which fails on ext4 too (0.15.06).
 _GROUPS = {
     "names": {
         "dentry": [],
@@ -60,7 +61,6 @@ _GROUPS = {
         "lockofd": [],
         "lease": [],
         "fcntl": [],
-        "io": [],
         "mmap": ["--mmap-file", "--mmap-bytes", "4M"],
         "mmapaddr": [],
         "msync": ["--msync-bytes", "1M"],
