@@ -124,7 +124,9 @@ class DirectoryStream:
                 self._held = None
                 if line is None:
                     try:
-                        line = await anext(iterator) if isinstance(iterator, AsyncIterator) else next(iterator)
+                        line = (
+                            await anext(iterator) if isinstance(iterator, AsyncIterator) else next(iterator)
+                        )
                     except (StopIteration, StopAsyncIteration):
                         break
                 wire_cookie = _wire_cookie(line, self._at)

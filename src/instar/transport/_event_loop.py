@@ -26,13 +26,24 @@ _FEW = 64
 class EventLoop(asyncio.SelectorEventLoop):
     """An event loop over ``selector`` that remembers its timers.
 
+    ``on_work`` is called when something is given to it while it is not running, by a handler that the plain loop runs.
+
     Invariants: every timer that is still to run is in ``_due``.
     """
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, selector: selectors.BaseSelector, on_work: Callable[[], None]) -> None:
+        self._on_work = on_work
         self._due: list[asyncio.TimerHandle] = []
         self._many = _FEW
         super().__init__(selector)
+
+    def call_soon(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See :meth:`asyncio.loop.call_soon`; ``create_task`` comes here too."""
+        if not self.is_running():
+            self._on_work()
+        return super().call_soon(callback, *args, context=context)
 
     def call_at(
         self,
@@ -42,6 +53,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """See :meth:`asyncio.loop.call_at`; ``call_later`` and ``asyncio.sleep`` come here too."""
+        if not self.is_running():
+            self._on_work()
         timer = super().call_at(when, callback, *args, context=context)
         self._due.append(timer)
         if len(self._due) > self._many:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from instar.edge import mount as edge
 from instar.edge.mount import MountError, MountFlags
+from instar.edge.mountinfo import top_mount
 from instar.transport._options import MountOptions
 from instar.transport.fuse_dev import FuseDevice
 
@@ -38,7 +39,7 @@ def attach(fs: FileSystem, mountpoint: str, options: MountOptions) -> int:
     missing, the device is missing.
     """
     mode = _check_mountpoint(mountpoint)
-    kind = (options.subtype or type(fs).__name__).lower()
+    kind = _PLAIN_SOURCE.sub("_", (options.subtype or type(fs).__name__).lower())
     source = _PLAIN_SOURCE.sub("_", options.fsname or fs.fsname or kind)
     flags = options.flags
     if fs.read_only:
@@ -126,12 +127,13 @@ def mount(
         if value is not None:
             setattr(fs, name, value)
     fd = attach(fs, path, options)
+    attachment = _Attachment(path)
     try:
         device = _device(fd, fs, options)
-        with _signals_unmount(path, device.stop):
+        with _signals_unmount(attachment, device.stop):
             device.serve(ready)
     except BaseException:
-        _detach(path)
+        attachment.detach()
         raise
 
 
@@ -143,19 +145,41 @@ def _device(fd: int, fs: FileSystem, options: MountOptions) -> FuseDevice:
         raise
 
 
-def _detach(path: str) -> bool:
-    """Detach lazily; False when there is nothing (any more)."""
-    try:
-        edge.unmount(path, lazy=True)
-    except (MountError, OSError) as error:
-        _log.debug("nothing to unmount at %s: %s", path, error)
-        return False
-    return True
+class _Attachment:
+    """The mount that was just made at ``path``; what others have mounted there, below or since, is not touched."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        entry = top_mount(path)
+        self._device = "" if entry is None else entry.device
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is mounted still, and on top."""
+        entry = top_mount(self._path)
+        return entry is not None and entry.device == self._device
+
+    def unmount(self) -> None:
+        """Unmount. Raises :class:`MountError`: it is in use, or not there any more."""
+        if not self.is_there:
+            raise MountError(f"{self._path} has been unmounted already.", errno.EINVAL)
+        edge.unmount(self._path)
+
+    def detach(self) -> bool:
+        """Detach lazily; False when there is nothing (any more)."""
+        if not self.is_there:
+            return False
+        try:
+            edge.unmount(self._path, lazy=True)
+        except (MountError, OSError) as error:
+            _log.warning("%s could not be detached: %s", self._path, error)
+            return False
+        return True
 
 
 @contextmanager
-def _signals_unmount(path: str, stop: Callable[[], None]) -> Iterator[None]:
-    """While the body runs, SIGINT, SIGTERM and SIGHUP unmount ``path``; a no-op outside the main thread.
+def _signals_unmount(attachment: _Attachment, stop: Callable[[], None]) -> Iterator[None]:
+    """While the body runs, SIGINT, SIGTERM and SIGHUP unmount; a no-op outside the main thread.
 
     Where somebody has detached the mount already, and only open files keep it alive, they ``stop`` the server. A
     signal that is ignored (``nohup``) stays so.
@@ -163,25 +187,15 @@ def _signals_unmount(path: str, stop: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    attached = threading.Event()  # as far as this function knows
-    attached.set()
-
-    def detach() -> bool:
-        if not attached.is_set():
-            return False
-        attached.clear()
-        return _detach(path)
 
     def unmount() -> None:
         # In a thread: unmounting writes dirty pages back, and it is the main thread that serves those writes.
         try:
-            edge.unmount(path)
+            attachment.unmount()
         except (MountError, OSError) as error:
             _log.warning("%s Unmounting lazily; a second signal ends the server at once.", error)
-            if not detach():
+            if not attachment.detach():
                 stop()
-        else:
-            attached.clear()
 
     def on_signal(number: int, frame: object) -> None:
         for each in before:
@@ -191,7 +205,7 @@ def _signals_unmount(path: str, stop: Callable[[], None]) -> Iterator[None]:
     def on_second_signal(number: int, frame: object) -> None:
         for each in before:
             signal.signal(each, signal.SIG_DFL)
-        thread = threading.Thread(target=detach, name="instar-detach", daemon=True)
+        thread = threading.Thread(target=attachment.detach, name="instar-detach", daemon=True)
         thread.start()
         thread.join(_DETACH_SECONDS)
         signal.raise_signal(number)
@@ -203,4 +217,5 @@ def _signals_unmount(path: str, stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         for each, handler in before.items():
-            signal.signal(each, handler)
+            # None: it was not Python's, and Python cannot put it back.
+            signal.signal(each, signal.SIG_DFL if handler is None else handler)

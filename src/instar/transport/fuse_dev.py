@@ -94,13 +94,13 @@ class FuseDevice:
         self._buffer = self._new_buffer()
         # All descriptors that will ever be needed, now: later there may be none left.
         self._selector = selectors.EpollSelector()
-        self._loop = EventLoop(self._selector)
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._stop_lock = threading.RLock()
-        self._done = False
         self._leave = (
             False  # the plain loop shall return: there is something for the event loop, or the end has come
         )
+        self._loop = EventLoop(self._selector, self._leave_plain)
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stop_lock = threading.RLock()
+        self._done = False
         self._latency = CpuLatency()
         self._latency.available &= options.latency == "auto"
         self._pending: Awaitable[None] | None = None
@@ -144,6 +144,10 @@ class FuseDevice:
                 self._serve_plain()
             if not self._done:
                 self._loop.run_until_complete(self._serve_async())
+
+    def _leave_plain(self) -> None:
+        """Have the plain loop return: the event loop has something to do."""
+        self._leave = True
 
     def _end_handlers(self) -> None:
         """Cancel the handlers that still wait: their callers are gone. Those that close a file may finish."""
@@ -292,8 +296,9 @@ class FuseDevice:
 
     def _spin(self, deadline: int) -> bool:
         """Read until there is a request or the deadline has passed; serves what it finds and says whether it did."""
-        read, now = self._read, time.monotonic_ns
+        read, now, let_others_run = self._read, time.monotonic_ns, os.sched_yield
         while now() < deadline:
+            let_others_run()  # the caller may be waiting for this very processor
             length = read()
             if length > 0:
                 self._pending = self.session.handle(self._buffer, length)
