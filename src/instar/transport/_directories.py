@@ -149,8 +149,15 @@ class DirectoryStream:
             self._fail(listing, error)
         return listing
 
+    def drop_held(self, session: Session) -> None:
+        """Let the entry go that did not fit and is not wanted any more, and the node that it would have made known."""
+        held, self._held = self._held, None
+        if held is not None and held.entry is not None:
+            session.never_told(held.entry.ino)
+
     def _restart(self, session: Session, ctx: Context, ino: int, start: int, *, plus: bool) -> None:
-        self._held = self._error = None
+        self.drop_held(session)
+        self._error = None
         self._plus = plus
         self._at = start
         self._iterator = None  # what follows may raise

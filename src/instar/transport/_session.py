@@ -319,6 +319,14 @@ class Session:
             self.known[ino] = known - count
             return
         del self.known[ino]
+        self._evict(ino)
+
+    def never_told(self, ino: int) -> None:
+        """An entry for ``ino`` was made and did not reach the kernel: unless it knows the node, nobody will forget it."""
+        if ino not in self.known:
+            self._evict(ino)
+
+    def _evict(self, ino: int) -> None:
         if ino == ROOT_INO:
             return
         try:
@@ -362,6 +370,7 @@ class Session:
         """Close it."""
         stream = self.directory(number)
         del self._directories[number]
+        stream.drop_held(self)
         return stream
 
     def drop_newest_directory(self) -> None:
