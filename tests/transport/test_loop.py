@@ -261,7 +261,7 @@ def test_an_event_loop_is_busy_with_tasks_and_timers_and_with_nothing_else():
     import selectors
 
     with selectors.EpollSelector() as selector:
-        loop = EventLoop(selector)
+        loop = EventLoop(selector, lambda: None)
         assert not loop.busy()
         timer = loop.call_later(60, print)
         assert loop.busy()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from instar.fs._types import FileLock, LockType
 
 __all__ = ["LockTable"]
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 _END: Final = 0x7FFF_FFFF_FFFF_FFFF
 
 
@@ -52,6 +54,8 @@ class LockTable:
     def __init__(self) -> None:
         self._held: dict[tuple[int, bool], list[_Held]] = {}
         self._waiting: dict[tuple[int, bool], list[asyncio.Future[None]]] = {}
+        #: What each owner waits for, byte-range locks only.
+        self._wanted: dict[int, list[tuple[int, FileLock]]] = {}
 
     def test(self, ino: int, owner: int, lock: FileLock) -> FileLock | None:
         """The first byte-range lock that stands in the way of ``lock``, or ``None`` (``F_GETLK``)."""
@@ -78,21 +82,52 @@ class LockTable:
         return True
 
     async def lock(self, ino: int, owner: int, lock: FileLock, *, wait: bool, flock: bool) -> None:
-        """As ``F_SETLK`` (``wait`` false: raises ``EAGAIN``) and ``F_SETLKW`` (waits; cancelling gives up)."""
+        """As ``F_SETLK`` (``wait`` false: raises ``EAGAIN``) and ``F_SETLKW`` (waits; cancelling gives up).
+
+        Raises ``EDEADLK`` where owners of byte ranges would wait for each other in a circle. A lock of ``flock(2)`` that is
+        converted is dropped first and so lost if the new one cannot be had, as that page says.
+        """
+        if self.try_lock(ino, owner, lock, flock=flock):
+            return
+        if flock:
+            self.drop_owner(ino, owner, flock=True)
+        if not wait:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         while not self.try_lock(ino, owner, lock, flock=flock):
-            if not wait:
-                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            key = (ino, flock)
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(key, []).append(turn)
-            try:
-                await turn
-            finally:
-                queue = self._waiting.get(key, [])
-                if turn in queue:
-                    queue.remove(turn)
-                if not queue:
-                    self._waiting.pop(key, None)
+            if not flock and self._is_circle(ino, owner, lock):
+                raise OSError(errno.EDEADLK, os.strerror(errno.EDEADLK))
+            await self._turn(ino, owner, lock, flock=flock)
+
+    async def _turn(self, ino: int, owner: int, lock: FileLock, *, flock: bool) -> None:
+        """Wait until something has changed."""
+        key = (ino, flock)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        wish = (ino, lock)
+        self._waiting.setdefault(key, []).append(turn)
+        if not flock:
+            self._wanted.setdefault(owner, []).append(wish)
+        try:
+            await turn
+        finally:
+            _take_out(self._waiting, key, turn)
+            _take_out(self._wanted, owner, wish)
+
+    def _is_circle(self, ino: int, owner: int, lock: FileLock) -> bool:
+        """Whether those who are in the way of a lock wait, at the end of the chain, for its owner."""
+        seen: set[int] = set()
+        todo = self._in_the_way(ino, owner, lock)
+        while todo:
+            other = todo.pop()
+            if other == owner:
+                return True
+            if other not in seen:
+                seen.add(other)
+                for wish in self._wanted.get(other, ()):
+                    todo |= self._in_the_way(wish[0], other, wish[1])
+        return False
+
+    def _in_the_way(self, ino: int, owner: int, lock: FileLock) -> set[int]:
+        return {held.owner for held in self._held.get((ino, False), ()) if held.conflicts(owner, lock)}
 
     def drop_owner(self, ino: int, owner: int, *, flock: bool) -> None:
         """Drop everything that ``owner`` holds on a node, as its last close does."""
@@ -116,6 +151,15 @@ class LockTable:
             if held.end > end:
                 kept.append(_Held(owner, held.type, end + 1, held.end, held.pid))
         return kept
+
+
+def _take_out(lists: dict[_K, list[_V]], key: _K, value: _V) -> None:
+    """Remove a value from the list under a key, if it is there, and a list that is empty."""
+    values = lists.get(key, [])
+    if value in values:
+        values.remove(value)
+    if not values:
+        lists.pop(key, None)
 
 
 def _merged(locks: list[_Held]) -> list[_Held]:
