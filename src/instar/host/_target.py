@@ -46,7 +46,7 @@ class Target(msgspec.Struct, frozen=True):
 
     def make(self, options: Options) -> FileSystem:
         """Make the file system. Raises :class:`TargetError` for options that it does not take."""
-        arguments = _convert(self.factory, self.name, options)
+        arguments = _convert(self.factory, self.name, options, len(self.arguments))
         try:
             fs = self.factory(*self.arguments, **arguments)
         except (TypeError, ValueError) as error:
@@ -108,16 +108,19 @@ def _load_file(path: Path) -> ModuleType:
         raise TargetError(f"{path} cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))
+    directory = str(path.parent)
+    added = directory not in sys.path
+    if added:  # it stays: a handler may import a module that lies beside its own at any time
+        sys.path.insert(0, directory)
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # what the user's module raises while it is imported can be anything
-        del sys.modules[name]
+        sys.modules.pop(name, None)
+        if added and directory in sys.path:  # by its value: the module may have changed the list
+            sys.path.remove(directory)
         if isinstance(error, KeyboardInterrupt):
             raise
         raise _import_failed(path, error) from error
-    finally:
-        sys.path.pop(0)
     return module
 
 
@@ -168,28 +171,38 @@ def _names(candidates: Mapping[str, object]) -> str:
     return ", ".join(candidates) or "no file system"
 
 
-def _convert(factory: Callable[..., object], name: str, options: Options) -> dict[str, Any]:
+def _convert(factory: Callable[..., object], name: str, options: Options, taken: int) -> dict[str, Any]:
+    """The options as keyword arguments, without the first ``taken`` parameters, which the target itself fills."""
+    constructor = _constructor(factory)
     try:
-        parameters = inspect.signature(factory).parameters
+        parameters = list(inspect.signature(constructor).parameters.values())
     except ValueError:  # one of the interpreter's own
         raise TargetError(f"{name} is not a FileSystem class, object or function.") from None
-    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    taken += constructor is not factory  # self
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     known = [
-        key for key, parameter in parameters.items() if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]  # fmt: skip
+        parameter.name
+        for parameter in parameters[taken:]
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
     unknown = sorted(set(options) - set(known))
     if unknown and not open_ended:
         has = f"it has: {', '.join(known)}" if known else "it has none"
         raise TargetError(f"{name} has no option {unknown[0]!r}; {has}.")
-    hints = _hints(factory)
+    hints = _hints(constructor)
     return {key: _value(name, key, value, hints.get(key, Any)) for key, value in options.items()}
 
 
-def _hints(factory: Callable[..., object]) -> dict[str, Any]:
+def _constructor(factory: Callable[..., object]) -> Callable[..., object]:
+    """What says which options there are: a class's ``__init__``, because its ``__new__`` may take anything."""
+    if isinstance(factory, type) and factory.__init__ is not object.__init__:  # type: ignore[misc]  # only looked at
+        return inspect.getattr_static(factory, "__init__")  # type: ignore[no-any-return]  # static, so untyped
+    return factory
+
+
+def _hints(constructor: Callable[..., object]) -> dict[str, Any]:
     try:
-        return get_type_hints(
-            inspect.getattr_static(factory, "__init__") if isinstance(factory, type) else factory
-        )
+        return get_type_hints(constructor)
     except NameError:  # an annotation that is only there for a type checker
         return {}
 
