@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is mounted, and who serves it: ``/proc/self/mountinfo`` joined with a record that each server leaves.
 
-A record is a small JSON file in the runtime directory (``/run/instar``, or ``$XDG_RUNTIME_DIR/instar`` for users),
-named after the mount's device number. The kernel's table is the truth; a record without a mount is stale and is removed.
+A record is a small JSON file in the runtime directory (``/run/instar``, or ``$XDG_RUNTIME_DIR/instar`` for users).
+Its name is the mount's device number and the moment it was written, so no two servers ever write the same file, and none
+can remove another's. The kernel's table is the truth; a record without a mount is stale and is removed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import re
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -26,12 +27,39 @@ from instar.edge.mount import MountError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MountRecord", "find_mount", "list_mounts", "runtime_directory", "unmount", "write_record"]
+__all__ = [
+    "MountLine",
+    "MountRecord",
+    "find_mount",
+    "list_mounts",
+    "mounts_at",
+    "runtime_directory",
+    "unmount",
+    "write_record",
+]
 
 _KEEP_LOGS: Final = 7 * 86400.0  # seconds that the log of a server that died is kept
 _SAVED: Final = ("target", "pid", "birth", "started", "version", "log")
 _MAX_LINKS: Final = 40  # MAXSYMLINKS, linux/namei.h
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_FSTYPE: Final = "fuse.instar"
+
+
+class MountLine(NamedTuple):
+    """One line of ``/proc/self/mountinfo`` (``proc(5)``); ``device`` is ``major:minor``."""
+
+    ident: str
+    parent: str
+    device: str
+    mountpoint: str
+    options: str
+    fstype: str
+    source: str
+
+    @property
+    def is_instar(self) -> bool:
+        """Whether an Instar server serves it."""
+        return self.fstype.startswith(_FSTYPE)
 
 
 class MountRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -87,46 +115,91 @@ def list_mounts() -> list[MountRecord]:
     """
     found = []
     directory = runtime_directory()
-    saved = _saved_records(directory)
-    table = Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape")
-    for line in table.split("\n")[:-1]:
-        left, _, right = line.partition(" - ")
-        fields, (fstype, source, *_) = left.split(" "), right.split(" ")
-        if not fstype.startswith("fuse.instar"):
+    saved = _saved_records(
+        directory
+    )  # before the table: a record that is newer than it is not seen, nor removed
+    used = set()
+    for line in _table():
+        if not line.is_instar:
             continue
         record = MountRecord(
-            mountpoint=_unescaped(fields[4]),
-            fstype=fstype,
-            source=_unescaped(source),
-            options=fields[5],
-            device=fields[2],
+            mountpoint=line.mountpoint,
+            fstype=line.fstype,
+            source=line.source,
+            options=line.options,
+            device=line.device,
         )
-        known = saved.get(record.device)
-        if known is not None and known.mountpoint == record.mountpoint:
+        path = _record_of(line, saved)
+        if path is not None:
+            used.add(path)
             for name in _SAVED:
-                setattr(record, name, getattr(known, name))
+                setattr(record, name, getattr(saved[path], name))
         record.alive = record.pid == 0 or _lives(record.pid, record.birth)
         found.append(record)
-    _remove_stale(directory, saved, {record.device for record in found})
+    _remove_stale(directory, saved, used)
     return found
 
 
-def find_mount(mountpoint: str | os.PathLike[str]) -> MountRecord | None:
-    """The topmost Instar mount at ``mountpoint``, or ``None``. Asks nothing of the mount itself, which may hang."""
+def mounts_at(mountpoint: str | os.PathLike[str]) -> list[MountLine]:
+    """Everything mounted at ``mountpoint``, of whatever type, the topmost last. Asks nothing of the mounts."""
     path = _resolved(os.path.abspath(mountpoint))
-    return next((record for record in reversed(list_mounts()) if record.mountpoint == path), None)
+    there = [line for line in _table() if line.mountpoint == path]
+    # The table has the order of the mounts' numbers; what lies on what is said by the parents.
+    idents = {line.ident for line in there}
+    above = {line.parent: line for line in there}
+    stack = []
+    for line in there:
+        if line.parent in idents and line.parent != line.ident:
+            continue
+        upper: MountLine | None = line
+        while upper is not None and upper not in stack:
+            stack.append(upper)
+            upper = above.get(upper.ident)
+    return stack
+
+
+def _table() -> Iterator[MountLine]:
+    table = Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape")
+    for line in table.split("\n")[:-1]:
+        left, _, right = line.partition(" - ")
+        ident, parent, device, _, mountpoint, options, *_ = left.split(" ")
+        fstype, source, *_ = right.split(" ")
+        yield MountLine(ident, parent, device, _unescaped(mountpoint), options, fstype, _unescaped(source))
+
+
+def _record_of(line: MountLine, saved: dict[Path, MountRecord]) -> Path | None:
+    """Where the mount's record is: that of a server which runs, else the newest (device numbers are used again)."""
+    fitting = [
+        (_lives(record.pid, record.birth), record.started, path)
+        for path, record in saved.items()
+        if record.device == line.device and record.mountpoint == line.mountpoint
+    ]
+    return max(fitting)[2] if fitting else None
+
+
+def find_mount(mountpoint: str | os.PathLike[str]) -> MountRecord | None:
+    """The topmost Instar mount at ``mountpoint``, or ``None``. Asks nothing of the mount itself, which may hang.
+
+    Another mount may lie on top of it and hide it.
+    """
+    lines = [line for line in mounts_at(mountpoint) if line.is_instar]
+    if not lines:
+        return None
+    wanted = lines[-1].mountpoint, lines[-1].device
+    return next((record for record in list_mounts() if (record.mountpoint, record.device) == wanted), None)
 
 
 def unmount(mountpoint: str | os.PathLike[str], *, lazy: bool = False, force: bool = False) -> MountRecord:
     """Unmount what Instar has mounted at ``mountpoint``, and return what it was; its server ends by itself.
 
     ``lazy`` detaches at once and lets open files go on; ``force`` aborts requests in flight first. Where the
-    server is dead there is nothing to wait for, and the mount is detached even if it is in use. Raises
-    :class:`InstarError` that says what to do.
+    server is dead there is nothing to wait for, and the mount is detached even if it is in use. What is not Instar's
+    is never touched, on top of an Instar mount neither. Raises :class:`InstarError` that says what to do.
     """
+    lines = mounts_at(mountpoint)
     record = find_mount(mountpoint)
-    if record is None:
-        raise MountError(f"Nothing of Instar's is mounted at {os.path.abspath(mountpoint)}.", errno.EINVAL)
+    if not lines or record is None or not lines[-1].is_instar:
+        raise _not_ours(os.path.abspath(mountpoint), lines, hidden=record is not None)
     edge.unmount(record.mountpoint, lazy=lazy or not record.alive, force=force)
     if not record.alive:
         list_mounts()  # removes the record
@@ -144,7 +217,7 @@ def write_record(mountpoint: str, target: str, version: str, log: str) -> Iterat
     record.pid, record.started, record.alive = os.getpid(), time.time(), True
     record.birth = _birth(record.pid) or 0
     directory = runtime_directory()
-    path = directory / f"{record.device}.json"
+    path = directory / f"{record.device}.{time.monotonic_ns()}.json"
     scratch = path.with_suffix(f".{os.getpid()}")
     # Not msgspec's: a path that is not UTF-8 has surrogates in it, which only the standard library escapes.
     scratch.write_text(json.dumps(msgspec.to_builtins(record)), encoding="ascii")
@@ -152,26 +225,38 @@ def write_record(mountpoint: str, target: str, version: str, log: str) -> Iterat
     try:
         yield
     finally:
-        # The kernel may have given the device's number to the next mount already.
-        left = _saved_records(directory).get(record.device)
-        if left is not None and left.pid == record.pid:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
-def _saved_records(directory: Path) -> dict[str, MountRecord]:
+def _not_ours(path: str, lines: list[MountLine], *, hidden: bool) -> MountError:
+    if not lines:
+        return MountError(f"Nothing of Instar's is mounted at {path}.", errno.EINVAL)
+    top = lines[-1]
+    if hidden:
+        sentence = (
+            f"{path} has {top.fstype} mounted over Instar's mount: remove that first with `umount {path}`."
+        )
+    else:
+        sentence = (
+            f"Nothing of Instar's is mounted at {path}, but {top.fstype}: `umount {path}` would remove that."
+        )
+    return MountError(sentence, errno.EINVAL)
+
+
+def _saved_records(directory: Path) -> dict[Path, MountRecord]:
     saved = {}
     for path in directory.glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, msgspec.ValidationError):  # being replaced, or not ours
-            saved[path.stem] = msgspec.convert(json.loads(path.read_bytes()), MountRecord)
+        with contextlib.suppress(OSError, ValueError, msgspec.ValidationError):  # just removed, or not ours
+            saved[path] = msgspec.convert(json.loads(path.read_bytes()), MountRecord)
     return saved
 
 
-def _remove_stale(directory: Path, saved: dict[str, MountRecord], devices: set[str]) -> None:
+def _remove_stale(directory: Path, saved: dict[Path, MountRecord], used: set[Path]) -> None:
     """Remove what servers that are gone have left. What a mount still needs to be explained stays."""
-    for device, record in saved.items():
-        if device not in devices and not _lives(record.pid, record.birth):
-            (directory / f"{device}.json").unlink(missing_ok=True)
-    logs = {record.log for device, record in saved.items() if device in devices}
+    for path, record in saved.items():
+        if path not in used and not _lives(record.pid, record.birth):
+            path.unlink(missing_ok=True)
+    logs = {saved[path].log for path in used}
     for path in directory.glob("*.log"):
         if str(path) in logs or not path.stem.isdecimal() or _birth(int(path.stem)) is not None:
             continue
