@@ -2,7 +2,7 @@
 """``mount.instar``: what ``mount(8)`` runs for the type ``instar``, so that fstab works.
 
 ``memfs /mnt instar size=1G 0 0`` in fstab becomes ``mount.instar memfs /mnt -o rw,size=1G``. Exit statuses are those of
-``mount(8)``: 0 success, 1 usage, 32 the mount failed.
+``mount(8)``: 0 success, 1 usage, 8 interrupted, 32 the mount failed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from instar.transport import parse_options
 __all__ = ["mount_helper"]
 
 EXIT_USAGE = 1
+EXIT_INTERRUPTED = 8
 EXIT_MOUNT_FAILED = 32
 
 
@@ -28,7 +29,7 @@ EXIT_MOUNT_FAILED = 32
 @click.option("-s", "sloppy", is_flag=True, help="Accepted and ignored.")
 @click.option("-v", "verbose", is_flag=True, help="Say what is mounted.")
 @click.option("-n", "no_mtab", is_flag=True, help="Accepted and ignored.")
-@click.option("-f", "fake", is_flag=True, help="Do everything but the mount.")
+@click.option("-f", "fake", is_flag=True, help="Load and make TARGET, mount nothing.")
 @click.option("-t", "fstype", help="Accepted and ignored.")
 def _helper(
     target: str,
@@ -45,8 +46,7 @@ def _helper(
     mount_options, rest = parse_options(",".join(options))
     if verbose:
         click.echo(f"mount.instar: {target} on {mountpoint}")
-    if not fake:
-        start(target, mountpoint, mount_options, rest)
+    start(target, mountpoint, mount_options, rest, dry_run=fake)
 
 
 def mount_helper() -> None:
@@ -56,6 +56,9 @@ def mount_helper() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_USAGE)
+    except click.Abort:  # Ctrl-C, or SIGINT from mount(8)
+        click.echo("mount.instar: interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     except (InstarError, OSError) as error:
         click.echo(f"mount.instar: {error}", err=True)
         sys.exit(EXIT_MOUNT_FAILED)

@@ -8,6 +8,7 @@ The parent waits until the child says that the mount is there, or why it is not,
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -37,17 +38,27 @@ class StartError(InstarError):
 
 
 def start(
-    target: str, mountpoint: str, mount_options: MountOptions, options: Options, *, foreground: bool = False
+    target: str,
+    mountpoint: str,
+    mount_options: MountOptions,
+    options: Options,
+    *,
+    foreground: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Mount ``target`` at ``mountpoint``.
 
     In the foreground this returns when it has been unmounted; otherwise as soon as the mount is there.
+    With ``dry_run`` the file system is made, in this process, and nothing is mounted.
     Raises :class:`InstarError` that says what to do; then nothing is mounted.
     """
     mountpoint = os.path.abspath(mountpoint)
     _check_free(mountpoint)
-    if foreground:
+    if foreground or dry_run:
         try:
+            if dry_run:
+                load(target).make(options)
+                return
             _serve(target, mountpoint, mount_options, options, "", lambda: None)
         except (InstarError, KeyboardInterrupt):
             raise
@@ -105,6 +116,7 @@ def _child(
         os.setsid()
         if os.fork() != 0:
             os._exit(0)
+        _close_inherited(writer)
         log = str(runtime_directory() / f"{os.getpid()}.log")
         _detach_streams(log)
         _serve(target, mountpoint, mount_options, options, log, ready)
@@ -126,6 +138,16 @@ def _child(
             sys.stderr.flush()
         finally:
             os._exit(status)
+
+
+def _close_inherited(keep: int) -> None:
+    """Close what the caller had open, which a server that outlives it would keep open: pipes, sockets, locked files."""
+    gc.freeze()  # no forgotten file object may close the number again, which is another file's by then
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd != keep:
+            with contextlib.suppress(OSError):  # that of the listing
+                os.close(fd)
 
 
 def _detach_streams(log: str) -> None:
