@@ -62,15 +62,28 @@ class Channel:
         self.notifier = _Notifier()
         self.replies: dict[int, bytes] = {}
         self._unique = 0
-        self.session = Session(fs, options or MountOptions(), self, self.notifier)
-        self.session.spawn = lambda awaitable: self._tasks.append(self.loop.create_task(_wait(awaitable)))
-        self._tasks: list[asyncio.Task[Any]] = []
-        fs.notify = self.notifier
-        started = fs.init()
-        if isinstance(started, Awaitable):
-            self.loop.run_until_complete(_wait(started))
-        offer = wire.Init(wire.FUSE_KERNEL_VERSION, wire.FUSE_KERNEL_MINOR_VERSION, 1 << 17, _KERNEL_OFFERS)
-        self.agreed = self.call(wire.InitOut, Opcode.FUSE_INIT, offer)
+        self._tasks: set[asyncio.Task[Any]] = set()  # an event loop keeps no hold of its tasks
+        try:
+            self.session = Session(fs, options or MountOptions(), self, self.notifier)
+            self.session.spawn = self._spawn
+            fs.notify = self.notifier
+            self._run(fs.init())
+            offer = wire.Init(
+                wire.FUSE_KERNEL_VERSION, wire.FUSE_KERNEL_MINOR_VERSION, 1 << 17, _KERNEL_OFFERS
+            )
+            self.agreed = self.call(wire.InitOut, Opcode.FUSE_INIT, offer)
+        except BaseException:
+            self._end_loop()
+            raise
+
+    def _spawn(self, awaitable: Awaitable[Any]) -> None:
+        task = self.loop.create_task(_wait(awaitable))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _run(self, result: object) -> None:
+        if isinstance(result, Awaitable):
+            self.loop.run_until_complete(_wait(result))
 
     # -------------------------------------------------------------- the session's replies
 
@@ -119,15 +132,29 @@ class Channel:
         self.post(Opcode.FUSE_INTERRUPT, wire.Interrupt(unique))
 
     def close(self) -> None:
-        """End the connection: cancel what waits, call ``destroy``."""
-        for task in asyncio.all_tasks(self.loop):
+        """End the connection: cancel what waits, call ``destroy``. Raises what that raises; a second call does nothing."""
+        if self.loop.is_closed():
+            return
+        try:
+            self._cancel_all()
+            self._run(self.fs.destroy())
+        finally:
+            self._end_loop()
+
+    def _cancel_all(self) -> None:
+        """Cancel every task and wait until each has ended, however long its ``finally`` takes."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
             task.cancel()
-        ended = self.fs.destroy()
-        if isinstance(ended, Awaitable):
-            self.loop.run_until_complete(_wait(ended))
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks))
+
+    def _end_loop(self) -> None:
+        try:
+            self._cancel_all()
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        finally:
+            self.loop.close()
 
 
 async def _wait(awaitable: Awaitable[Any]) -> Any:  # Any: whatever it returns

@@ -54,6 +54,8 @@ class Door:
     def __init__(self, fs: FileSystem, options: MountOptions | None = None) -> None:
         self.channel = Channel(fs, options)
         self.umask = 0o022
+        #: Whose the locks are that this door's user takes: one number for a process, as the kernel sends it.
+        self.lock_owner = os.getpid()
         self._uid = os.geteuid()
         self._gid = os.getegid()
 
@@ -88,9 +90,15 @@ class Door:
     @contextlib.contextmanager
     def node(self, path: str, *, follow: bool = True) -> Iterator[int]:
         """The node number at ``path``, known to the file system for the length of the body. Raises :class:`OSError`."""
+        with self._known() as known:
+            yield self._walk(path, known, follow=follow)
+
+    @contextlib.contextmanager
+    def _known(self) -> Iterator[list[int]]:
+        """A list for the nodes that a walk gets to know; those still in it at the end are forgotten."""
         known: list[int] = []
         try:
-            yield self._walk(path, known, follow=follow)
+            yield known
         finally:
             for ino in known:
                 self.forget(ino)
@@ -108,22 +116,41 @@ class Door:
         with self.node(directory) as ino:
             yield ino, name
 
-    def _lookup(self, parent: int, name: str, known: list[int]) -> wire.Attributes:
-        reply = self.call(wire.EntryReply, Opcode.FUSE_LOOKUP, wire.Lookup(name), parent)
-        if reply.nodeid == 0:
-            raise _fail(errno.ENOENT, name)
+    def _lookup(self, parent: int, name: str, known: list[int]) -> wire.Attributes | None:
+        try:
+            reply = self.call(wire.EntryReply, Opcode.FUSE_LOOKUP, wire.Lookup(name), parent)
+        except FileNotFoundError:
+            return None
+        if reply.nodeid == 0:  # "there is none", for the kernel to remember
+            return None
         known.append(reply.nodeid)
         return reply.attr
 
     def _walk(self, path: str, known: list[int], *, follow: bool) -> int:
+        ino, missing, _ = self._resolve(path, known, follow=follow)
+        if missing:
+            raise _fail(errno.ENOENT, path)
+        return ino
+
+    def _resolve(self, path: str, known: list[int], *, follow: bool) -> tuple[int, str, int]:
+        """Walk ``path``: the node's number, ``""`` and its mode; where only the last name is missing, the number of the
+        directory in which it would be, the name, and 0.
+        """
+        mode = stat.S_IFDIR
         todo = [part for part in path.split("/") if part not in ("", ".")][::-1]
         trail, links = [ROOT_INO], 0
         while todo:
             name = todo.pop()
             if name == "..":
                 del trail[max(1, len(trail) - 1) :]
+                mode = stat.S_IFDIR
                 continue
             attr = self._lookup(trail[-1], name, known)
+            if attr is None:
+                if todo:
+                    raise _fail(errno.ENOENT, path)
+                return trail[-1], name, 0
+            mode = attr.mode
             if stat.S_ISLNK(attr.mode) and (todo or follow):
                 links += 1
                 if links > _MAX_LINKS:
@@ -131,6 +158,7 @@ class Door:
                 target = self.call(
                     wire.ReadlinkReply, Opcode.FUSE_READLINK, wire.Readlink(), known[-1]
                 ).target
+                mode = stat.S_IFDIR  # that of where the link leads from, until the next name
                 if target.startswith("/"):
                     del trail[1:]
                 todo += [part for part in target.split("/") if part not in ("", ".")][::-1]
@@ -138,7 +166,7 @@ class Door:
             if todo and not stat.S_ISDIR(attr.mode):
                 raise _fail(errno.ENOTDIR, path)
             trail.append(known[-1])
-        return trail[-1]
+        return trail[-1], "", mode
 
     # -------------------------------------------------------------- attributes
 
@@ -274,26 +302,35 @@ class Door:
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o666) -> DoorFile:
         """``open(2)``. Use the result as a context manager, or close it."""
-        known: list[int] = []
-        try:
-            ino = self._walk(path, known, follow=not flags & os.O_NOFOLLOW)
-        except FileNotFoundError:
-            for each in known:
-                self.forget(each)
-            if not flags & os.O_CREAT:
+        exclusive = bool(flags & os.O_CREAT and flags & os.O_EXCL)
+        with self._known() as known:
+            follow = not (exclusive or flags & os.O_NOFOLLOW)
+            ino, missing, found = self._resolve(path, known, follow=follow)
+            if missing:
+                if not flags & os.O_CREAT:
+                    raise _fail(errno.ENOENT, path)
+                return self._create(ino, missing, flags, mode)
+            if exclusive:
+                raise _fail(errno.EEXIST, path)
+            if stat.S_ISLNK(found):
+                raise _fail(errno.ELOOP, path)
+            # As the kernel: what it was not allowed to leave to OPEN it asks for in a request of its own.
+            atomic = self.channel.agreed.flags & wire.InitFlags.FUSE_ATOMIC_O_TRUNC
+            own = _OWN_FLAGS if atomic else _OWN_FLAGS | os.O_TRUNC
+            opened = self.call(wire.OpenReply, Opcode.FUSE_OPEN, wire.Open(flags & ~own), ino)
+            kept, known[:] = known[:], []
+        file = DoorFile(self, ino, opened.fh, flags, kept)
+        if flags & os.O_TRUNC and not atomic and stat.S_ISREG(found):
+            try:
+                self.call(wire.AttrReply, Opcode.FUSE_SETATTR, wire.Setattr(FattrFlags.FATTR_SIZE), ino)
+            except OSError:
+                file.close()
                 raise
-            return self._create(path, flags, mode)
-        if flags & os.O_CREAT and flags & os.O_EXCL:
-            for each in known:
-                self.forget(each)
-            raise _fail(errno.EEXIST, path)
-        opened = self.call(wire.OpenReply, Opcode.FUSE_OPEN, wire.Open(flags & ~_OWN_FLAGS), ino)
-        return DoorFile(self, ino, opened.fh, flags, known)
+        return file
 
-    def _create(self, path: str, flags: int, mode: int) -> DoorFile:
-        with self._parent(path) as (parent, name):
-            message = wire.Create(name, flags, stat.S_IFREG | mode, self.umask)
-            made = self.call(wire.CreateReply, Opcode.FUSE_CREATE, message, parent)
+    def _create(self, parent: int, name: str, flags: int, mode: int) -> DoorFile:
+        message = wire.Create(name, flags, stat.S_IFREG | mode, self.umask)
+        made = self.call(wire.CreateReply, Opcode.FUSE_CREATE, message, parent)
         return DoorFile(self, made.entry.nodeid, made.open.fh, flags, [made.entry.nodeid])
 
     def read_bytes(self, path: str) -> bytes:

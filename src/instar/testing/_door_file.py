@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final, Self
 
@@ -132,15 +133,17 @@ class DoorFile:
         return reply.revents
 
     def close(self) -> None:
-        """``close(2)``: FLUSH, whose errno is raised, and RELEASE."""
+        """``close(2)``: FLUSH, whose errno is raised, and RELEASE, whose errno nobody ever sees."""
         if not self._open:
             return
         self._open = False
         try:
-            self._door.call(wire.EmptyReply, Opcode.FUSE_FLUSH, wire.Flush(self.fh, self.ino), self.ino)
+            message = wire.Flush(self.fh, self._door.lock_owner)
+            self._door.call(wire.EmptyReply, Opcode.FUSE_FLUSH, message, self.ino)
         finally:
-            self._door.call(
-                wire.EmptyReply, Opcode.FUSE_RELEASE, wire.Release(self.fh, self._flags), self.ino
-            )
+            with contextlib.suppress(OSError):
+                self._door.call(
+                    wire.EmptyReply, Opcode.FUSE_RELEASE, wire.Release(self.fh, self._flags), self.ino
+                )
             for ino in self._known:
                 self._door.forget(ino)

@@ -25,6 +25,7 @@ from instar._errors import InstarError
 from instar.edge import mount as edge
 from instar.fs import FileSystem
 from instar.host import load
+from instar.host._mounts import mounts_at
 from instar.transport import mount, parse_options
 
 __all__ = ["ServerFailedError", "mounted"]
@@ -62,6 +63,7 @@ def mounted(
             mountpoint = stack.enter_context(_scratch_directory())
         path = Path(mountpoint)
         log = stack.enter_context(tempfile.TemporaryFile("w+b"))
+        before = _devices(path)
         reader, writer = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -77,11 +79,13 @@ def mounted(
         if said != _READY:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+            _detach(path, _devices(path) - before)  # it may have mounted, and hung in its init
             raise ServerFailedError(f"The server did not start:\n{_text(log)}")
+        ours = _devices(path) - before
         try:
             yield path
         finally:
-            status = _stop(path, child, pidfd)
+            status = _stop(path, child, pidfd, ours)
         output = _text(log)
         if status != 0:
             raise ServerFailedError(f"The server ended with status {status}:\n{output}")
@@ -137,19 +141,31 @@ def _tell(writer: int) -> None:
     os.close(writer)
 
 
-def _stop(path: Path, child: int, pidfd: int) -> int:
-    """Unmount and wait for the server; returns its exit status. A server that does not end is killed: status 137."""
-    with contextlib.suppress(edge.MountError):  # the test unmounted it, or the server is gone
-        try:
+def _stop(path: Path, child: int, pidfd: int, ours: set[str]) -> int:
+    """Unmount and wait for the server; returns its exit status. A server that does not end is killed: status -9."""
+    if ours & _devices(path):  # the test may have unmounted it
+        with contextlib.suppress(edge.MountError):  # in use
             edge.unmount(str(path))
-        except edge.MountError:
-            edge.unmount(str(path), lazy=True)
+        _detach(path, ours)
     if not _readable(pidfd, _STOP_SECONDS):
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    while os.path.ismount(path):  # mounted twice, or dead and still there
-        edge.unmount(str(path), lazy=True)
     return os.waitstatus_to_exitcode(status)
+
+
+def _devices(path: Path) -> set[str]:
+    """The device numbers of what is mounted at ``path``; read from the kernel's table, because a mount may hang."""
+    return {line.device for line in mounts_at(path)}
+
+
+def _detach(path: Path, ours: set[str]) -> None:
+    """Detach our own mount and what the test left on top of it; what was there before stays."""
+    while ours & _devices(path):
+        try:
+            edge.unmount(str(path), lazy=True)
+        except edge.MountError:
+            if ours & _devices(path):  # its server did not do it meanwhile
+                raise
 
 
 def _readable(fd: int, seconds: float) -> bool:
