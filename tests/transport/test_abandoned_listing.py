@@ -28,7 +28,9 @@ class Counting(FileSystem):
     def readdirplus(self, ctx, ino, fh, cookie):
         for number in range(cookie + 2, 50):
             self.made.add(number)
-            yield DirEntry(f"n{number}", number, 0o100644, number - 1, Entry(number, self.getattr(ctx, number)))
+            yield DirEntry(
+                f"n{number}", number, 0o100644, number - 1, Entry(number, self.getattr(ctx, number))
+            )
 
 
 def test_the_entry_that_did_not_fit_is_forgotten_when_the_directory_is_closed() -> None:

@@ -33,6 +33,7 @@ from instar.fs import (
     WriteFlags,
     XattrFlags,
     now_ns,
+    posix_acl,
 )
 from instar.transport import _results as results
 from instar.transport._directories import DirectoryStream, Listing
@@ -270,10 +271,14 @@ def _setlk(session: Session, ctx: Context, nodeid: int, message: Message, *, wai
 
 
 def _setxattr(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
-    """Set an attribute; where the kernel asks for it (an ACL set by a stranger to the group), clear the set-group-ID bit."""
+    """Set an attribute; where the kernel asks for it (an ACL set by a stranger to the group), clear the set-group-ID bit.
+
+    It asks for default ACLs too, which say nothing about the directory itself and leave its mode alone on local file systems.
+    """
     fs = session.fs
     result = fs.setxattr(ctx, nodeid, message.name, bytes(message.value), XattrFlags(message.flags & 3))
-    if not message.setxattr_flags & wire.SetxattrFlags.FUSE_SETXATTR_ACL_KILL_SGID.value:
+    kills = message.setxattr_flags & wire.SetxattrFlags.FUSE_SETXATTR_ACL_KILL_SGID.value
+    if not kills or message.name != posix_acl.XATTR_ACCESS:
         return result
 
     def kill(attr: Attr) -> Result:
