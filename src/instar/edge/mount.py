@@ -134,15 +134,15 @@ def fusermount(target: str, options: Mapping[str, str | None]) -> int:
         command = [helper, *(["-o", text] if text else []), "--", target]
         done = subprocess.run(
             command,
-            env={**os.environ, "_FUSE_COMMFD": str(theirs.fileno())},
+            env={**_environment(), "_FUSE_COMMFD": str(theirs.fileno())},
             pass_fds=[theirs.fileno()],
             stderr=subprocess.PIPE,
             check=False,
         )
         theirs.close()
         if done.returncode != 0:
-            message = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-            raise MountError(f"fusermount3 could not mount at {target}: {message}", errno.EPERM)
+            message, code = _complaint(done)
+            raise MountError(f"fusermount3 could not mount at {target}: {message}", code or errno.EPERM)
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
     if not fds:
         raise MountError(f"fusermount3 mounted at {target} but sent no descriptor back.", errno.EPROTO)
@@ -167,22 +167,43 @@ def unmount(target: str, *, lazy: bool = False, force: bool = False) -> None:
     except OSError as error:
         if error.errno == errno.EPERM:
             _fusermount_unmount(target, lazy=lazy)
-        elif error.errno == errno.EBUSY:
-            raise MountError(
-                f"{target} is in use: close what is open there (`fuser -vm {target}`), or use --lazy.",
-                errno.EBUSY,
-            ) from None
-        elif error.errno in (errno.EINVAL, errno.ENOENT):
-            raise MountError(f"Nothing is mounted at {target}.", error.errno) from None
+        elif error.errno in (errno.EBUSY, errno.EINVAL, errno.ENOENT):
+            raise _explained(target, error.errno) from None
         else:
             raise
 
 
+def _explained(target: str, code: int) -> MountError:
+    if code == errno.EBUSY:
+        return MountError(
+            f"{target} is in use: close what is open there (`fuser -vm {target}`), or use --lazy.", code
+        )
+    return MountError(f"Nothing is mounted at {target}.", code)
+
+
 def _fusermount_unmount(target: str, *, lazy: bool) -> None:
     command = [_fusermount_path(), "-u", *(["-z"] if lazy else []), "--", target]
-    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise MountError(done.stderr.decode(errors="replace").strip(), errno.EBUSY)
+    done = subprocess.run(command, env=_environment(), stderr=subprocess.PIPE, check=False)
+    if done.returncode == 0:
+        return
+    message, code = _complaint(done)
+    if code in (errno.EBUSY, errno.EINVAL, errno.ENOENT):
+        raise _explained(target, code)
+    raise MountError(f"fusermount3 could not unmount {target}: {message}", code or errno.EPERM)
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with messages in English: the helper says what failed in words alone."""
+    return {**os.environ, "LC_ALL": "C"}
+
+
+def _complaint(done: subprocess.CompletedProcess[bytes]) -> tuple[str, int]:
+    """What the helper said, and the errno in it; 0 where it named none."""
+    message = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+    if " not found in " in message:  # "entry for MOUNTPOINT not found in /etc/mtab"
+        return message, errno.EINVAL
+    codes = [code for code in errno.errorcode if message.endswith(f": {os.strerror(code)}")]
+    return message, codes[0] if codes else 0
 
 
 def _fusermount_path() -> str:
