@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`instar mount`: what it says and exits with, and that a mount outlives the shell and ends on a signal."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from instar.host import find_mount
+from instar.host._mounts import mounts_at
+from tests.cli.commands import INSTAR, RAISING, environment, instar, refused, write
+from tests.support.leaks import MARK
+
+pytestmark = [pytest.mark.mount, pytest.mark.root, pytest.mark.timeout(60)]
+
+
+def wait_for(event):
+    """Wait for what no descriptor tells: a line in the kernel's table of mounts, which poll(2) does tell of."""
+    with open("/proc/self/mountinfo") as table:
+        poller = select.poll()
+        poller.register(table, select.POLLPRI)
+        for _ in range(300):
+            if event():
+                return
+            poller.poll(100)
+    raise AssertionError("it did not happen")
+
+
+def test_a_missing_mount_point_says_how_to_make_it(tmp_path):
+    assert f"{tmp_path}/none does not exist: make it with `mkdir" in refused(
+        1, "mount", "memfs", tmp_path / "none"
+    )
+
+
+def test_a_file_is_not_a_mount_point(tmp_path):
+    (tmp_path / "file").touch()
+    assert "is not a directory" in refused(1, "mount", "memfs", tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["mount"], "Missing argument"),
+        (["mount", "memfs"], "Missing argument"),
+        (["mount", "--nothing", "memfs", "/x"], "No such option"),
+        (["nothing"], "No such command"),
+    ],
+)
+def test_wrong_usage_exits_with_2(words, says):
+    assert says in refused(2, *words)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("nothing=1", "memfs has no option 'nothing'; it has: size"),
+        ("size=big", "Option size=big of memfs"),
+        ("max_write=1", "max_write must be from 4096"),
+        ("attr_timeout=soon", "attr_timeout"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_named_and_nothing_is_mounted(point, options, says):
+    assert says in refused(1, "mount", "memfs", point, "-o", options)
+    assert mounts_at(point) == []
+
+
+def test_an_unknown_target_lists_what_targets_are(point):
+    assert "is not a target. Targets are: memfs" in refused(1, "mount", "nonsense", point)
+
+
+def test_a_module_that_raises_says_the_line(point, tmp_path):
+    file = write(tmp_path, "x = 1\n1 / 0\n")
+    assert "failed while it was imported (line 2): ZeroDivisionError" in refused(1, "mount", file, point)
+
+
+def test_several_classes_are_named(point, tmp_path):
+    text = (
+        "from instar.fs import FileSystem\nclass A(FileSystem):\n    pass\nclass B(FileSystem):\n    pass\n"
+    )
+    assert "several: A, B; name one as" in refused(1, "mount", write(tmp_path, text), point)
+
+
+@pytest.mark.parametrize("where", ["__init__", "init"])
+def test_a_file_system_that_raises_at_start_says_why_and_leaves_nothing(point, tmp_path, where):
+    file = write(tmp_path, RAISING.format(where=where))
+    assert "LookupError: no such star" in refused(1, "mount", file, point)
+    assert mounts_at(point) == []
+
+
+def test_a_second_mount_is_refused_and_a_dead_one_says_how_to_remove_it(point):
+    assert instar("mount", "memfs", point).returncode == 0
+    assert "has memfs mounted already: run `instar umount" in refused(1, "mount", "memfs", point)
+    record = find_mount(point)
+    pidfd = os.pidfd_open(record.pid)
+    os.kill(record.pid, signal.SIGKILL)
+    select.select([pidfd], [], [], 10)
+    os.close(pidfd)
+    assert "is a mount whose server is gone: run `instar umount" in refused(1, "mount", "memfs", point)
+    assert record.log in instar("umount", point).stdout
+    assert mounts_at(point) == []
+
+
+def test_a_mount_survives_the_shell_that_made_it(point):
+    script = f"{shlex.join(INSTAR)} mount memfs {point}; kill -HUP 0"
+    subprocess.run(["setsid", "--wait", "sh", "-c", script], env=environment(), check=False, timeout=30)
+    (point / "file").write_text("still there")
+    record = find_mount(point)
+    assert record.alive
+    assert os.getsid(record.pid) not in (os.getsid(0), 0)
+    assert instar("umount", point).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_server_in_the_foreground_cleanly(point, number):
+    server = subprocess.Popen(
+        [*INSTAR, "mount", "-f", "memfs", str(point)], env=environment(), stderr=subprocess.PIPE
+    )
+    try:
+        wait_for(lambda: (record := find_mount(point)) and record.pid == server.pid)
+        (point / "file").write_text("x")
+        server.send_signal(number)
+        _, errors = server.communicate(timeout=20)
+    finally:
+        server.kill()
+        server.wait()
+    assert b"Traceback" not in errors
+    assert server.returncode == 0, errors
+    assert mounts_at(point) == []
+
+
+@pytest.fixture
+def nobody(tmp_path):
+    """Run a Python program as the user nobody, on a machine whose /dev/fuse is open to all, as udev makes it.
+
+    The machine is a mount namespace of the test's own, so the real device keeps its mode.
+    """
+    device = tmp_path / "fuse"
+    os.mknod(device, stat.S_IFCHR | 0o666, os.stat("/dev/fuse").st_rdev)
+    os.chmod(device, 0o666)
+    script = 'mount --bind "$0" /dev/fuse && echo ready && read line'
+    machine = subprocess.Popen(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(device)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/",
+    )  # fmt: skip
+    try:
+        assert machine.stdout.readline() == b"ready\n"
+        runtime = tmp_path / "runtime"
+        runtime.mkdir()
+        os.chown(runtime, 65534, 65534)
+        for directory in list(tmp_path.parents)[:2]:
+            os.chmod(directory, 0o755)
+        os.chmod(tmp_path, 0o755)
+        command = ["nsenter", f"--mount=/proc/{machine.pid}/ns/mnt", "--wd=/"]
+        command += [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "env",
+            "-i",
+            "PATH=/usr/bin:/bin",
+        ]
+        command += [f"XDG_RUNTIME_DIR={runtime}", f"{MARK}={os.environ[MARK]}"]
+        command += [f"PYTHONPATH={':'.join(filter(None, sys.path))}"]
+        yield [*command, _interpreter_for(command)]
+    finally:
+        machine.communicate(b"\n")
+
+
+def _interpreter_for(command):
+    """An interpreter of this version that may be run so; skips the test where there is none."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    programs = [sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"]
+    for program in programs:
+        tried = subprocess.run(
+            [*command, program, "-c", "import instar.cli"], capture_output=True, check=False
+        )
+        if tried.returncode == 0:
+            return program
+    pytest.skip(
+        f"NOT TESTED: fusermount3 as a user. None of {programs} runs for the user nobody with this checkout"
+    )
+
+
+@pytest.mark.skipif(shutil.which("fusermount3") is None, reason="needs fusermount3 (Debian package fuse3)")
+def test_a_user_who_is_not_root_mounts_and_unmounts_through_fusermount3(point, nobody):
+    os.chown(point, 65534, 65534)
+
+    def run(*words):
+        return subprocess.run(
+            [*nobody, *map(str, words)], capture_output=True, text=True, timeout=30, check=False
+        )
+
+    done = run("-m", "instar", "mount", "memfs", point)
+    assert done.returncode == 0, done
+    done = run("-c", f"open('{point}/file', 'w').write('x'); print(open('{point}/file').read())")
+    assert done.stdout == "x\n", done
+    program = f"import os; os.chdir('{point}'); print(flush=True); input()"
+    busy = subprocess.Popen([*nobody, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    busy.stdout.readline()
+    done = run("-m", "instar", "umount", point)
+    busy.communicate(b"\n")
+    assert "is in use: close what is open there" in done.stderr
+    done = run("-m", "instar", "umount", point)
+    assert done.returncode == 0, done
+    done = run("-m", "instar", "status", point)
+    assert "Nothing of Instar's is mounted" in done.stderr
