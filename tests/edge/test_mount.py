@@ -23,9 +23,8 @@ def helper(tmp_path, monkeypatch):
 
     def make(sentence, status=1):
         program = tmp_path / "fusermount3"
-        program.write_text(
-            f'#!/bin/sh\nprintf '%s %s\\n' "$LC_ALL" "$*" > {tmp_path}/called\necho "{sentence}" >&2\nexit {status}\n'
-        )
+        said = f'printf \'%s %s\\n\' "$LC_ALL" "$*" > {tmp_path}/called'
+        program.write_text(f"#!/bin/sh\n{said}\ncat >&2 <<'.'\n{sentence}\n.\nexit {status}\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         return tmp_path / "called"
