@@ -45,6 +45,23 @@ def test_a_file_is_not_a_mount_point(tmp_path):
     assert "is not a directory" in refused(1, "mount", "memfs", tmp_path / "file")
 
 
+def test_an_empty_mount_point_does_not_mean_the_working_directory(point):
+    assert "The mount point is empty" in refused(1, "mount", "memfs", "", cwd=point)
+    assert mounts_at(point) == []
+
+
+def test_a_mount_that_hangs_refuses_another_one_at_once(point):
+    """Nothing is asked of the mount point before the kernel's table has said what is there."""
+    instar("mount", "memfs", point, "-o", "attr_timeout=0,entry_timeout=0")
+    record = find_mount(point)
+    os.kill(record.pid, signal.SIGSTOP)
+    try:
+        assert "has memfs mounted already" in refused(1, "mount", "memfs", point)
+    finally:
+        os.kill(record.pid, signal.SIGCONT)
+        instar("umount", point)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -54,12 +53,12 @@ def _instar() -> None:
 
 @_instar.command("mount")
 @click.argument("target")
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint")  # not click.Path, which would ask a mount that may hang
 @click.option(
     "-o", "options", multiple=True, metavar="k=v,...", help="Mount options, and options of the file system."
 )
 @click.option("-f", "--foreground", is_flag=True, help="Serve in this process; Ctrl-C unmounts.")
-def _mount(target: str, mountpoint: Path, options: tuple[str, ...], *, foreground: bool) -> None:
+def _mount(target: str, mountpoint: str, options: tuple[str, ...], *, foreground: bool) -> None:
     """Mount TARGET at the directory MOUNTPOINT.
 
     TARGET is memfs, mirror:DIR, path/to/file.py (which holds one file system), path/to/file.py:Class, or module:Class.
@@ -74,7 +73,7 @@ def _mount(target: str, mountpoint: Path, options: tuple[str, ...], *, foregroun
     All others go to the file system.
     """  # noqa: D301 - click wants the character itself, which keeps it from filling the lines
     mount_options, rest = parse_options(",".join(options))
-    start(target, str(mountpoint), mount_options, rest, foreground=foreground)
+    start(target, mountpoint, mount_options, rest, foreground=foreground)
 
 
 @_instar.command("umount")

@@ -52,6 +52,8 @@ def start(
     With ``dry_run`` the file system is made, in this process, and nothing is mounted.
     Raises :class:`InstarError` that says what to do; then nothing is mounted.
     """
+    if not mountpoint:  # an unset variable of a script; it would mean the working directory
+        raise StartError("The mount point is empty: give a directory.")
     mountpoint = os.path.abspath(mountpoint)
     _check_free(mountpoint)
     if foreground or dry_run:
