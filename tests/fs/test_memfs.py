@@ -172,3 +172,9 @@ def test_the_root_directory_is_as_it_was_ordered():
     with Door(MemFS(mode=0o1777, uid=5, gid=6)) as door:
         root = door.stat("/")
         assert (root.mode, root.uid, root.gid) == (stat.S_IFDIR | 0o1777, 5, 6)
+
+
+@pytest.mark.parametrize("limits", [{"inodes": -1}, {"inodes": 0}, {"size": -1}, {"size": 1 << 80}])
+def test_limits_that_nothing_can_have_are_refused_when_it_is_made(limits):
+    with pytest.raises(ValueError, match=next(iter(limits))):
+        MemFS(**limits)

@@ -149,3 +149,8 @@ def test_a_function_and_an_object_are_targets_too(tmp_path):
 def test_what_is_not_a_file_system_is_refused_when_it_is_made(tmp_path):
     path = write(tmp_path, ONE + "def make():\n    return 1\n")
     assert "gave int, which is not an instar.fs.FileSystem" in refusal(load(f"{path}:make").make, {})
+
+
+def test_a_mode_is_octal_and_never_taken_for_a_decimal_number():
+    assert "a mode is an octal number" in refusal(load("memfs").make, {"mode": "999"})
+    assert load("memfs").make({"mode": "700"}).getattr(None, 1).mode & 0o7777 == 0o700

@@ -212,6 +212,8 @@ def _value(name: str, key: str, text: str | None, hint: Any) -> Any:
     plain = (text or "").lower()
     if key in _OCTAL and re.fullmatch(r"(0o)?[0-7]+", plain):
         value = int(plain.removeprefix("0o"), 8)
+    elif key in _OCTAL and plain.isdecimal() and hint is not str:  # not the decimal number that it looks like
+        raise TargetError(f"Option {key}={text} of {name}: a mode is an octal number, such as 755.")
     elif re.fullmatch(r"\d+[kmgt](i?b)?", plain) and hint is not str:
         number, suffix = re.match(r"(\d+)([kmgt])", plain).groups()  # type: ignore[union-attr]  # matched above
         value = int(number) << _SUFFIXES[suffix]

@@ -55,6 +55,10 @@ class Store(FileSystem):
     ) -> None:
         if size is not None and size < 0:
             raise ValueError(f"size must not be negative, got {size}")
+        if inodes is not None and inodes < 1:
+            raise ValueError(f"inodes must be 1 (the root) or more, got {inodes}")
+        if size is not None and size > MAX_SIZE:
+            raise ValueError(f"size must be at most {MAX_SIZE} bytes, got {size}")
         self._page_limit = (_half_of_memory() if size is None else size) // PAGE_SIZE
         self._pages_used = 0
         self._gone = 0  # nodes that nobody can use any more, and that the kernel has not forgotten yet
