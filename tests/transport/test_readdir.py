@@ -262,6 +262,23 @@ def test_a_name_that_is_gone_before_its_lookup_is_left_out():
             assert os.listdir(top) == [f"n{number}" for number in range(2, 101, 2)]
 
 
+@pytest.mark.parametrize("awaits", [False, True])
+def test_an_endless_listing_of_names_that_are_not_there_keeps_nobody_waiting(awaits):
+    class Nowhere(Listed):
+        def lookup(self, ctx, parent, name):
+            raise FileNotFoundError(errno.ENOENT, "")
+
+    class NowhereAsync(Nowhere):
+        async def lookup(self, ctx, parent, name):
+            return super().lookup(ctx, parent, name)
+
+    with mounted(lambda: (NowhereAsync if awaits else Nowhere)(count_to(1 << 62))) as top:
+        with Stream(top) as stream:
+            assert stream.next() is not None
+        with pytest.raises(FileNotFoundError):
+            (top / "n1").stat()
+
+
 # ------------------------------------------------------------------------------------------------ errors
 
 

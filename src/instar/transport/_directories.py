@@ -31,6 +31,9 @@ _DOTS: Final = 2
 _DOT_NAMES: Final = frozenset({".", ".."})
 _COOKIE_MAX: Final = (1 << 63) - 1 - _DOTS
 _NO_ATTR = Attr(0, 0)
+#: Names that one request leaves out because their lookup finds nothing. More are listed without attributes: an iterator
+#: that goes on and on with such names would keep everybody waiting.
+_GONE_MAX: Final = 4096
 
 
 class Listing:
@@ -101,14 +104,16 @@ class DirectoryStream:
         if self._held is not None:
             iterator = itertools.chain((self._held,), iterator)
             self._held = None
+        gone = 0
         for line in iterator:
             wire_cookie = _wire_cookie(line, self._at)
             if lookup is not None and line.entry is None:
                 _check_name(line.name)
-                entry = _lookup_sync(lookup, ctx, ino, line.name)
-                if entry is None:
-                    continue
-                line.entry = entry
+                line.entry = _lookup_sync(lookup, ctx, ino, line.name)
+                if line.entry is None:
+                    gone += 1
+                    if gone <= _GONE_MAX:
+                        continue
             if not self._pack(session, listing, line, wire_cookie, plus=True):
                 return
 
@@ -117,6 +122,7 @@ class DirectoryStream:
     ) -> Listing:
         iterator = self._iterator
         assert iterator is not None
+        gone = 0
         try:
             self._raise_kept()
             while True:
@@ -136,7 +142,9 @@ class DirectoryStream:
                         found = session.fs.lookup(ctx, ino, line.name)
                         line.entry = found if isinstance(found, Entry) else await found
                     except FileNotFoundError:
-                        continue
+                        gone += 1
+                        if gone <= _GONE_MAX:
+                            continue
                 if not self._pack(session, listing, line, wire_cookie, plus=plus):
                     break
         except asyncio.CancelledError:
