@@ -30,6 +30,17 @@ def test_a_mount_in_use_is_refused_and_lazy_detaches_it(point):
         held.communicate()
 
 
+def test_force_takes_away_a_mount_that_is_in_use(point):
+    """Once aborted, nothing on it answers, so to leave it there and call it busy helps nobody."""
+    instar("mount", "memfs", point)
+    held = subprocess.Popen(["cat"], cwd=point, stdin=subprocess.PIPE)
+    try:
+        assert instar("umount", "--force", point).returncode == 0
+        assert mounts_at(point) == []
+    finally:
+        held.communicate()
+
+
 def test_the_mount_of_a_dead_server_goes_and_its_log_is_named(point):
     instar("mount", "memfs", point)
     record = find_mount(point)

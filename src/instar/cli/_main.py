@@ -79,7 +79,12 @@ def _mount(target: str, mountpoint: str, options: tuple[str, ...], *, foreground
 @_instar.command("umount")
 @click.argument("mountpoints", nargs=-1, required=True, metavar="MOUNTPOINT...")
 @click.option("-l", "--lazy", is_flag=True, help="Detach now; open files go on until they are closed.")
-@click.option("-f", "--force", is_flag=True, help="Abort requests that are under way; callers get errors.")
+@click.option(
+    "-f",
+    "--force",
+    is_flag=True,
+    help="Abort requests that are under way and detach, even if in use; callers get errors.",
+)
 def _umount(mountpoints: tuple[str, ...], *, lazy: bool, force: bool) -> None:
     """Unmount, writing back what is not written yet. The server ends by itself."""
     failed = False

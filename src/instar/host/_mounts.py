@@ -192,15 +192,20 @@ def find_mount(mountpoint: str | os.PathLike[str]) -> MountRecord | None:
 def unmount(mountpoint: str | os.PathLike[str], *, lazy: bool = False, force: bool = False) -> MountRecord:
     """Unmount what Instar has mounted at ``mountpoint``, and return what it was; its server ends by itself.
 
-    ``lazy`` detaches at once and lets open files go on; ``force`` aborts requests in flight first. Where the
-    server is dead there is nothing to wait for, and the mount is detached even if it is in use. What is not Instar's
+    ``lazy`` detaches at once and lets open files go on; ``force`` aborts requests in flight first. Then, and
+    where the server is dead, there is nothing to wait for: the mount is detached even if it is in use. What is not Instar's
     is never touched, on top of an Instar mount neither. Raises :class:`InstarError` that says what to do.
     """
     lines = mounts_at(mountpoint)
     record = find_mount(mountpoint)
     if not lines or record is None or not lines[-1].is_instar:
         raise _not_ours(os.path.abspath(mountpoint), lines, hidden=record is not None)
-    edge.unmount(record.mountpoint, lazy=lazy or not record.alive, force=force)
+    try:
+        edge.unmount(record.mountpoint, lazy=lazy or not record.alive, force=force)
+    except MountError as error:
+        if not force or error.errno != errno.EBUSY:
+            raise
+        edge.unmount(record.mountpoint, lazy=True)  # aborted it is of no use to those who still hold it
     if not record.alive:
         list_mounts()  # removes the record
     return record
