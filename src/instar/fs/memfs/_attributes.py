@@ -67,14 +67,14 @@ class Attributes(Store):
             node.xattrs[posix_acl.XATTR_ACCESS] = posix_acl.encode(entries)
 
     def statfs(self, ctx: Context, ino: int) -> StatFs:
-        free = self._page_limit - self._pages_used
+        free = self._page_limit - self._pages_used + self._reclaimable()
         limit = self._inode_limit if self._inode_limit is not None else (1 << 32) - 1
         return StatFs(
             blocks=self._page_limit,
             bfree=free,
             bavail=free,
             files=limit,
-            ffree=limit - len(self._nodes) + self._gone,
+            ffree=limit - len(self._nodes) + len(self._gone),
             bsize=PAGE_SIZE,
             frsize=PAGE_SIZE,
             namelen=NAME_MAX,

@@ -40,9 +40,8 @@ class Names(Store):
         node = self._nodes.get(ino)
         if node is not None and node.nlink == 0:
             del self._nodes[ino]
-            if node.opens == 0:
-                self._gone -= 1
-            elif node.data is not None:
+            self._gone.pop(ino, None)
+            if node.data is not None:
                 node.data.clear()
 
     def mknod(self, ctx: Context, parent: int, name: str, mode: int, rdev: int) -> Entry:

@@ -61,7 +61,9 @@ class Store(FileSystem):
             raise ValueError(f"size must be at most {MAX_SIZE} bytes, got {size}")
         self._page_limit = (_half_of_memory() if size is None else size) // PAGE_SIZE
         self._pages_used = 0
-        self._gone = 0  # nodes that nobody can use any more, and that the kernel has not forgotten yet
+        #: Nodes without a name that are not open, in the order in which they went. The kernel forgets them soon, unless
+        #: somebody holds one by O_PATH and may open it again; until then their space counts as free, and is taken when needed.
+        self._gone: dict[int, None] = {}
         self._inode_limit = inodes
         self._next_ino = ROOT_INO
         self._nodes: dict[int, Inode] = {}
@@ -71,10 +73,23 @@ class Store(FileSystem):
         root.nlink = 2
 
     def _charge(self, pages: int) -> None:
-        used = self._pages_used + pages
-        if pages > 0 and used > self._page_limit:
+        if pages > 0 and self._pages_used + pages > self._page_limit:
+            self._reclaim(self._pages_used + pages - self._page_limit)
+        self._pages_used += pages
+
+    def _reclaim(self, pages: int) -> None:
+        """Take pages from nodes that are gone. Raises ``ENOSPC``, and takes nothing, where they do not have as many."""
+        if pages > self._reclaimable():
             fail(errno.ENOSPC)
-        self._pages_used = used
+        for ino in self._gone:
+            data = self._nodes[ino].data
+            if data is not None and pages > 0:
+                pages -= len(data)
+                data.clear()
+
+    def _reclaimable(self) -> int:
+        """How many pages belong to nodes that are gone."""
+        return sum(len(data) for ino in self._gone if (data := self._nodes[ino].data) is not None)
 
     def _node(self, ino: int) -> Inode:
         node = self._nodes.get(ino)
@@ -102,7 +117,7 @@ class Store(FileSystem):
 
     def _new_inode(self, ctx: Context, parent: Inode | None, mode: int, rdev: int = 0) -> Inode:
         """Make a node that has no name yet: owner, group, mode and lists as ``open(2)`` and ``acl(5)`` say."""
-        if self._inode_limit is not None and len(self._nodes) - self._gone >= self._inode_limit:
+        if self._inode_limit is not None and len(self._nodes) - len(self._gone) >= self._inode_limit:
             fail(errno.ENOSPC)
         gid = ctx.gid
         xattrs: dict[str, bytes] | None = None
@@ -163,13 +178,9 @@ class Store(FileSystem):
         self._free_unused(node)
 
     def _free_unused(self, node: Inode) -> None:
-        """Free what a node holds once it has no name and is not open: the kernel forgets it when it likes, and who removes a
-        file to make room for the next does not wait for that.
-        """
+        """Note that a node has neither a name nor an open file any more, if so."""
         if node.nlink == 0 and node.opens == 0:
-            self._gone += 1
-            if node.data is not None:
-                node.data.clear()
+            self._gone[node.ino] = None
 
     def _make(self, ctx: Context, parent: int, name: str, mode: int, rdev: int = 0) -> Inode:
         directory = self._node(parent)
@@ -223,7 +234,8 @@ class Store(FileSystem):
                 assert node.nlink == names.get(node.ino, 0), node.ino
             elif node.nlink:
                 assert node.nlink == 2 + subdirectories.get(node.ino, 0), node.ino
-        assert self._gone == sum(node.nlink == 0 and node.opens == 0 for node in self._nodes.values())
+        gone = {node.ino for node in self._nodes.values() if node.nlink == 0 and node.opens == 0}
+        assert set(self._gone) == gone
         assert self._pages_used == sum(
             len(node.data) for node in self._nodes.values() if node.data is not None
         )
