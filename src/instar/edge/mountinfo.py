@@ -25,7 +25,7 @@ class MountEntry(NamedTuple):
 def mount_table() -> list[MountEntry]:
     """Every mount that this process sees, in the order in which they were made; of two on one place the later is on top."""
     entries = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
         for line in lines:
             left, _, right = line.partition(" - ")
             fields, (fstype, source, *_) = left.split(" "), right.split(" ")

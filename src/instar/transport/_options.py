@@ -58,13 +58,6 @@ _IGNORED: Final = frozenset(
         "nogroup",
         "nofail",
         "_netdev",
-        "loud",
-        "silent",
-        "iversion",
-        "noiversion",
-        "comment",
-        "uhelper",
-        "helper",
     }
 )
 
