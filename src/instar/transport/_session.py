@@ -236,6 +236,9 @@ class Session:
             wanted |= InitFlags.FUSE_POSIX_LOCKS | InitFlags.FUSE_FLOCK_LOCKS
         if self.options.default_permissions and fs.implements("getxattr"):
             wanted |= InitFlags.FUSE_POSIX_ACL
+        if not self.entry_timeout and not self.attr_timeout:
+            # Attributes beside the names are for the kernel to keep; where it may not, they are work for nothing.
+            wanted &= ~(InitFlags.FUSE_DO_READDIRPLUS | InitFlags.FUSE_READDIRPLUS_AUTO)
         if not self.options.exportable:
             wanted &= ~InitFlags.FUSE_EXPORT_SUPPORT
         self.agreed = wire.negotiate(message, wanted, max_write=self.options.max_write)
