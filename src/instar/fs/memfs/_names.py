@@ -181,10 +181,12 @@ class Names(Store):
             node.atime = now_ns()
         nodes = self._nodes
         # A copy, because names may come and go between two replies; those that went are left out.
-        for name, (place, number) in list(children.items()):
-            if place <= cookie or children.get(name) != (place, number):
-                continue
-            yield DirEntry(name, number, nodes[number].mode, place)
+        # A name that was given to another node meanwhile has kept its place, and is listed with the new one.
+        for name, line in list(children.items()):
+            place = line[0]
+            if place > cookie and (now := children.get(name)) is not None and now[0] == place:
+                number = now[1]
+                yield DirEntry(name, number, nodes[number].mode, place)
 
     def readdirplus(self, ctx: Context, ino: int, fh: int, cookie: int) -> Iterator[DirEntry]:
         nodes = self._nodes

@@ -24,7 +24,7 @@ from instar.fs.mirror._threads import to_the_end
 
 __all__ = ["Directories", "OpenDirectory"]
 
-_TICK_NS: Final = 100_000_000  # ten times the coarsest clock of a kernel (HZ=100)
+_TICK_NS: Final = 20_000_000  # twice the coarsest clock of a kernel (HZ=100)
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAPPED: Final = (1 << 63) - (1 << 32)  # cookies from here on are of our making
 _MAPPED_END: Final = (1 << 63) - 16

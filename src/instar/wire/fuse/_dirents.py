@@ -33,6 +33,12 @@ _dirent = FuseDirent.CODEC
 _ZEROS: Final = tuple(bytes(count) for count in range(8))
 
 
+#: Packs a whole line, by the length of its name in units of eight bytes: one call for the head, the name and the padding.
+_PACK: Final = tuple(
+    struct.Struct(f"{FuseDirent.FORMAT}{units * 8}s").pack for units in range((FUSE_NAME_MAX + 7) // 8 + 1)
+)
+
+
 class DirentBuffer:
     """A listing in the making, of at most ``size`` bytes.
 
@@ -71,7 +77,7 @@ class DirentBuffer:
             room = self._room - NAME_OFFSET - length - pad
             if room < 0:
                 return False
-            self._data += _dirent.pack(ino, cookie, length, type) + raw + _ZEROS[pad]
+            self._data += _PACK[length + 7 >> 3](ino, cookie, length, type, raw)
         except (struct.error, TypeError, AttributeError, UnicodeEncodeError) as error:
             raise EncodeError(f"readdir: {(ino, cookie, type, name)!r} does not fit: {error}") from error
         self._room = room
