@@ -10,13 +10,14 @@ import logging
 import os
 import select
 import stat
+import time
 
 import pytest
 
 from instar.fs import ROOT_INO, Attr, DirEntry, Entry, FileSystem, Ioctl, Open
 from instar.fs.memfs import MemFS
 
-__all__ = ["Faulty", "Line", "OneFile", "fails"]
+__all__ = ["Faulty", "Line", "OneFile", "drop_caches", "fails", "until"]
 
 
 class Line:
@@ -71,6 +72,19 @@ def fails(*codes):
         yield
     names = [errno.errorcode[code] for code in codes]
     assert errno.errorcode.get(caught.value.errno) in names, caught.value
+
+
+def drop_caches():
+    """Have the kernel forget all names and nodes that nobody uses."""
+    with open("/proc/sys/vm/drop_caches", "w") as file:
+        file.write("2\n")
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came to hold"
+        time.sleep(0.01)
 
 
 class OneFile(FileSystem):

@@ -69,8 +69,6 @@ class Stream:
 class Listed(FileSystem):
     """A root whose listing is what ``lines(cookie)`` gives; each listed name is an empty file."""
 
-    entry_timeout = attr_timeout = 0.0
-
     def __init__(self, lines, log=None):
         self.lines = lines
         if log is not None:

@@ -41,7 +41,7 @@ class Deaf(Channel):
         if task is not None:
             self.loop.run_until_complete(task)
         self.deaf = False
-        for background in self._tasks:
+        for background in list(self._tasks):
             self.loop.run_until_complete(background)
 
 
