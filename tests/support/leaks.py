@@ -45,9 +45,7 @@ def mounts_below(directory, pid="self"):
 
 
 def _mounts(pid="self"):
-    with open(
-        f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n"
-    ) as table:
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as table:
         for line in table:
             fields = line.split(" ")
             point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
