@@ -425,3 +425,28 @@ def test_ten_mounts_in_a_row_leave_no_record_and_no_log(point):
     for path in Path("/run/instar").glob("*.json"):
         with contextlib.suppress(FileNotFoundError):
             assert json.loads(path.read_text())["mountpoint"] != str(point)
+
+
+def test_a_signal_unmounts_what_was_mounted_through_a_link(point, tmp_path):
+    (tmp_path / "link").symlink_to("mnt")
+    server = subprocess.Popen([*_SAFE, "mount", "-f", "memfs", str(tmp_path / "link")], env=environment())
+    try:
+        wait_for(lambda: (record := find_mount(point)) and record.pid == server.pid)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait()
+    assert mounts_at(point) == []
+
+
+def test_a_mount_whose_connection_is_aborted_is_taken_away_by_its_server(point):
+    connections = Path("/sys/fs/fuse/connections")
+    if not os.path.ismount(connections):
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", connections], check=True)
+    with foreground(point, "memfs") as server:
+        device = os.stat(point).st_dev
+        (connections / str(os.minor(device)) / "abort").write_text("1")
+        assert server.wait(20) == 0
+        assert "the connection was aborted" in server.stdout.read()
+    assert mounts_at(point) == []

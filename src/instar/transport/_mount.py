@@ -126,15 +126,19 @@ def mount(
         value = getattr(options, name)
         if value is not None:
             setattr(fs, name, value)
+    place = os.path.realpath(path)  # before the mount is there, and nobody to answer for it
     fd = attach(fs, path, options)
-    attachment = _Attachment(path)
+    attachment = _Attachment(place)
+    device: FuseDevice | None = None
     try:
         device = _device(fd, fs, options)
         with _signals_unmount(attachment, device.stop):
             device.serve(ready)
-    except BaseException:
-        attachment.detach()
-        raise
+    finally:
+        # After a failure, a stop or an abort nobody will answer there again. What has been unmounted is left alone: the
+        # next mount on the place may have got the number of ours.
+        if device is None or not device.unmounted:
+            attachment.detach()
 
 
 def _device(fd: int, fs: FileSystem, options: MountOptions) -> FuseDevice:
@@ -146,7 +150,7 @@ def _device(fd: int, fs: FileSystem, options: MountOptions) -> FuseDevice:
 
 
 class _Attachment:
-    """The mount that was just made at ``path``; what others have mounted there, below or since, is not touched."""
+    """The mount that was just made at ``path``, a path without symbolic links; what others have mounted there, below or since, is not touched."""
 
     def __init__(self, path: str) -> None:
         self._path = path

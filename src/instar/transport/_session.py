@@ -64,6 +64,7 @@ WANTED: Final = (
     | InitFlags.FUSE_HANDLE_KILLPRIV_V2
     | InitFlags.FUSE_MAX_PAGES
     | InitFlags.FUSE_CACHE_SYMLINKS
+    | InitFlags.FUSE_ABORT_ERROR
     | InitFlags.FUSE_SETXATTR_EXT
     | InitFlags.FUSE_INIT_EXT
     | InitFlags.FUSE_CREATE_SUPP_GROUP

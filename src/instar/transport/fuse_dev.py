@@ -101,6 +101,8 @@ class FuseDevice:
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stop_lock = threading.RLock()
         self._done = False
+        #: Whether :meth:`serve` ended because the mount is gone.
+        self.unmounted = False
         self._latency = CpuLatency()
         self._latency.available &= options.latency == "auto"
         self._pending: Awaitable[None] | None = None
@@ -251,6 +253,7 @@ class FuseDevice:
                 raise
             if error.errno == errno.ECONNABORTED:
                 _log.warning("the connection was aborted")
+            self.unmounted = error.errno == errno.ENODEV
             return -1
 
     def _serve_plain(self) -> None:
