@@ -26,9 +26,9 @@ __all__ = ["DeviceNotifier"]
 
 _log = logging.getLogger("instar.fuse")
 #: The kernel does not know the node, the name or the caller (any more), or the mount is going: nothing is left to do.
-_MOOT: Final = frozenset(
-    {errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ENOTCONN, errno.EINVAL, errno.ENOTEMPTY}
-)
+#: Not EINVAL, which the kernel says to a message that it cannot read, and not EBUSY: a deleted name on which something
+#: is mounted stays (``fuse_reverse_inval_entry`` in ``fs/fuse/dir.c``).
+_MOOT: Final = frozenset({errno.ENOENT, errno.ENODEV, errno.ENOTDIR, errno.ENOTCONN, errno.ENOTEMPTY})
 
 
 class DeviceNotifier:
@@ -40,6 +40,7 @@ class DeviceNotifier:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closed = False
+        self._reported: set[tuple[str, int | None]] = set()
 
     def inval_inode(self, ino: int, offset: int = 0, length: int = 0) -> None:
         """See :meth:`instar.fs.Notifier.inval_inode`."""
@@ -105,7 +106,15 @@ class DeviceNotifier:
                 os.write(self._fd, message)
             except OSError as error:
                 if error.errno not in _MOOT:
-                    _log.warning("the kernel refused a notification: %s", error)
+                    self._report(message, error)
             if then is not None:
                 with contextlib.suppress(RuntimeError):  # the event loop has ended, and nobody waits
                     then()
+
+    def _report(self, message: bytes, error: OSError) -> None:
+        """Log a refused notification, once for each kind and error: the same mistake may come with every request."""
+        _, code, _ = wire.OUT_HEADER.unpack_from(message)
+        name = wire.NotifyCode(code).name
+        if (name, error.errno) not in self._reported:
+            self._reported.add((name, error.errno))
+            _log.warning("the kernel refused a %s (said once for each kind and error): %s", name, error)
