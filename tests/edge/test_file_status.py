@@ -12,9 +12,10 @@ import pytest
 
 from instar.edge.file_handle import HandleReader, open_handle
 from instar.edge.file_ioctl import FileIoctl, file_ioctl, ioctl_size
-from instar.edge.file_status import AT_SYMLINK_NOFOLLOW, StatusReader, StatxMask
+from instar.edge.file_status import StatusReader, StatxMask, statx
 from instar.edge.fs_credentials import Capability, FsCredentials
 from instar.edge.getdents import DirectoryReader
+from instar.edge.syscalls import AtFlags
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_statx_reads_what_stat_reads_of_every_type(directory):
     os.mkfifo(path / "fifo")
     reader = StatusReader()
     for name in (b"file", b"link", b"fifo", b"."):
-        got = reader.at(fd, name, AT_SYMLINK_NOFOLLOW)
+        got = reader.at(fd, name, AtFlags.SYMLINK_NOFOLLOW.value)
         found = os.stat(name, dir_fd=fd, follow_symlinks=False)
         assert got[1:9] == (
             found.st_blksize, found.st_nlink, found.st_uid, found.st_gid, found.st_mode, found.st_ino,
@@ -46,7 +47,27 @@ def test_statx_reads_what_stat_reads_of_every_type(directory):
         assert got[0] & StatxMask.MNT_ID
     assert reader.at(fd)[6] == os.fstat(fd).st_ino
     with pytest.raises(FileNotFoundError):
-        reader.at(fd, b"none", AT_SYMLINK_NOFOLLOW)
+        reader.at(fd, b"none", AtFlags.SYMLINK_NOFOLLOW.value)
+
+
+def test_the_record_and_the_numbers_of_a_file_agree(directory):
+    path, fd = directory
+    (path / "file").write_bytes(b"x" * 999)
+    mask, blksize, nlink, uid, gid, mode, ino, size, blocks, *times = StatusReader().at(fd, b"file", 0)
+    every = int(StatxMask.BASIC_STATS | StatxMask.BTIME | StatxMask.MNT_ID)
+    found = statx(path / "file", every)
+    assert (found.mask, found.blksize, found.nlink, found.uid, found.gid) == (mask, blksize, nlink, uid, gid)
+    assert (found.mode, found.ino, found.size, found.blocks) == (mode, ino, size, blocks)
+    stamps = [seconds * 10**9 + ns for seconds, ns in zip(times[0:8:2], times[1:8:2], strict=True)]
+    assert [found.atime_ns, found.btime_ns, found.ctime_ns, found.mtime_ns] == stamps
+    assert (found.rdev, found.dev, found.mnt_id) == (
+        os.makedev(*times[8:10]),
+        os.makedev(*times[10:12]),
+        times[12],
+    )
+    with pytest.raises(FileNotFoundError) as missing:
+        statx("none", dir_fd=fd)
+    assert missing.value.filename == "none"
 
 
 @pytest.mark.root

@@ -31,3 +31,24 @@ def test_a_server_with_capabilities_alone_keeps_them_after_it_made_a_file_for_ro
     script = f"import sys\nsys.path[:0] = {sys.path!r}\n{_SERVER}"
     done = subprocess.run([*command, sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+_LOST = """
+import os
+from instar.edge.fs_credentials import FsCredentials
+credentials = FsCredentials()
+os.setresuid(1000, 1000, 1000)
+try:
+    credentials.assume(12345, 0)
+except PermissionError:
+    fsuid = next(line for line in open("/proc/thread-self/status") if line.startswith("Uid:")).split()[4]
+    assert fsuid != "12345"
+    os._exit(0)
+os._exit(1)
+"""
+
+
+def test_a_server_that_has_lost_its_capabilities_is_told_and_lends_nothing():
+    script = f"import sys\nsys.path[:0] = {sys.path!r}\n{_LOST}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr

@@ -10,17 +10,19 @@ Specification: name_to_handle_at(2), open_by_handle_at(2), ``struct file_handle`
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from typing import Final
 
-from instar.edge.file_status import AT_EMPTY_PATH
+from instar.edge._errno import call_error
+from instar.edge.syscalls import AtFlags
 
 __all__ = ["HandleReader", "open_handle"]
 
+_AT_EMPTY_PATH: Final = AtFlags.EMPTY_PATH.value
 _MAX_HANDLE_SZ: Final = 128  # linux/exportfs.h
-_HEAD: Final = struct.Struct("<Ii")  # handle_bytes, handle_type; f_handle follows
-_ROOM: Final = struct.Struct("<I").pack(_MAX_HANDLE_SZ)
+_HEAD: Final = struct.Struct("=Ii")  # the machine's byte order; handle_bytes, handle_type; f_handle follows
+_LENGTH: Final = struct.Struct("=I")
+_ROOM: Final = _LENGTH.pack(_MAX_HANDLE_SZ)
 
 # SAFETY: the prototypes are those of fcntl.h. Both structures are passed as pointers to bytes, which the callers own.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,7 +49,7 @@ class HandleReader:
         self._mount = ctypes.c_int()
         self._mount_ref = ctypes.byref(self._mount)
 
-    def at(self, dirfd: int, name: bytes = b"", flags: int = AT_EMPTY_PATH) -> tuple[bytes, int]:
+    def at(self, dirfd: int, name: bytes = b"", flags: int = _AT_EMPTY_PATH) -> tuple[bytes, int]:
         """The handle of ``name`` in ``dirfd`` (symbolic links are not followed), or of ``dirfd`` itself, and its mount.
 
         The mount is the number in the first column of ``/proc/self/mountinfo``.
@@ -60,9 +62,8 @@ class HandleReader:
         # SAFETY: the kernel writes at most handle_bytes (128, set above) after the head into a buffer with that room, and
         # one int; both belong to this object.
         if _libc.name_to_handle_at(dirfd, name, self._buffer, self._mount_ref, flags) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-        return bytes(view[: _HEAD.size + view[0]]), self._mount.value  # one byte holds the largest size
+            raise call_error()
+        return bytes(view[: _HEAD.size + _LENGTH.unpack_from(view)[0]]), self._mount.value
 
 
 def open_handle(mount_fd: int, handle: bytes, flags: int) -> int:
@@ -76,6 +77,5 @@ def open_handle(mount_fd: int, handle: bytes, flags: int) -> int:
     # writes nothing. The bytes object lives until the call returns.
     fd = _libc.open_by_handle_at(mount_fd, handle, flags)
     if fd < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+        raise call_error()
     return int(fd)

@@ -16,15 +16,18 @@ from __future__ import annotations
 
 import ctypes
 import enum
-import errno
 import os
 import struct
 from typing import Final
 
+from instar.edge._errno import call_error
+
 __all__ = ["Capability", "FsCredentials"]
 
-_HEADER: Final = struct.pack("<Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
-_DATA: Final = struct.Struct("<6I")  # two of: effective, permitted, inheritable
+_LINUX_CAPABILITY_VERSION_3: Final = 0x20080522  # linux/capability.h
+# The byte order is the machine's in both: the kernel reads plain numbers of 32 bits.
+_HEADER: Final = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)  # 0: this thread
+_DATA: Final = struct.Struct("=6I")  # two of: effective, permitted, inheritable
 
 
 class Capability(enum.IntEnum):
@@ -69,8 +72,7 @@ class FsCredentials:
         # SAFETY: version 3 makes the kernel write two cap_user_data_t, the 24 bytes of `data`; it may write the version
         # into the header, which is a buffer of its own here.
         if _libc.capget(buffer, data) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+            raise call_error()
         low, permitted, inheritable, *high = _DATA.unpack(data.raw)
         self._effective = low | high[0] << 32
         self._own = data.raw
@@ -88,7 +90,7 @@ class FsCredentials:
     def assume(self, uid: int, gid: int) -> None:
         """Own what is created from now on as ``uid`` and ``gid``, with the thread's own capabilities.
 
-        Call :meth:`restore` in a ``finally``.
+        Call :meth:`restore` in a ``finally``. Raises :class:`OSError` as capset(2) does; the identity is then as before.
         """
         if gid != self._gid:
             # SAFETY: takes a number and has no memory to touch. It cannot fail where can_assume is true.
@@ -96,18 +98,27 @@ class FsCredentials:
         if uid != self._uid:
             # SAFETY: as setfsgid().
             _libc.setfsuid(uid)
-            self._capset(self._own)
+            try:
+                self._capset(self._own)
+            except OSError:
+                self._back()
+                raise
 
     def restore(self, uid: int, gid: int) -> None:
-        """Undo :meth:`assume` of the same ``uid`` and ``gid``."""
-        if uid != self._uid:
-            # SAFETY: takes a number and has no memory to touch; back at 0 the kernel raises the capabilities by itself.
-            _libc.setfsuid(self._uid)
-            if uid == 0:  # a server that is not root has left 0 now, which takes its capabilities
-                self._capset(self._own)
-        if gid != self._gid:
-            # SAFETY: takes a number and has no memory to touch.
-            _libc.setfsgid(self._gid)
+        """Undo :meth:`assume` of the same ``uid`` and ``gid``.
+
+        Raises :class:`OSError` as capset(2) does, with user and group already as they were.
+        """
+        if uid != self._uid or gid != self._gid:
+            self._back()
+        if uid == 0 != self._uid:  # a server that is not root has left 0 now, which takes its capabilities
+            self._capset(self._own)
+
+    def _back(self) -> None:
+        # SAFETY: both take a number and have no memory to touch, and neither refuses the thread's own effective number;
+        # back at user 0 the kernel raises the capabilities by itself.
+        _libc.setfsuid(self._uid)
+        _libc.setfsgid(self._gid)
 
     def drop_fsetid(self) -> None:
         """Let writes and truncations clear set-ID bits, as they do for a caller without ``CAP_FSETID``.
@@ -126,6 +137,6 @@ class FsCredentials:
         # SAFETY: the kernel reads the header and two cap_user_data_t, 24 bytes, from bytes objects of that size; with a valid
         # version it writes nothing.
         if _libc.capset(_HEADER, data) != 0:
-            code = ctypes.get_errno()
-            if code != errno.EPERM:
-                raise OSError(code, os.strerror(code))
+            # EPERM is no exception: the thread has fewer capabilities than when they were read. Going on would serve the
+            # caller with the wrong rights, or leave set-ID bits where they have to go.
+            raise call_error()

@@ -9,13 +9,16 @@ Specification: getdents64(2), ``struct linux_dirent64`` of linux/dirent.h, seekd
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from typing import Final
 
+from instar.edge._errno import call_error
+
 __all__ = ["DirectoryReader"]
 
-_HEAD: Final = struct.Struct("<QqHB")  # d_ino, d_off, d_reclen, d_type; the name follows, ended by NUL
+_HEAD: Final = struct.Struct(
+    "=QqHB"
+)  # the machine's byte order; d_ino, d_off, d_reclen, d_type; the name follows, ended by NUL
 _HEAD_SIZE: Final = 19  # struct.Struct.size; the name starts without padding
 
 # SAFETY: getdents64(2) as dirent.h declares it (glibc 2.30, musl 1.1).
@@ -42,8 +45,7 @@ class DirectoryReader:
         # SAFETY: the kernel writes at most _size bytes into this object's buffer of that size.
         count = _getdents64(fd, self._buffer, self._size)
         if count < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+            raise call_error()
         if count == 0:
             return []
         data = bytes(self._view[:count])

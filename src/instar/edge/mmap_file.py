@@ -17,6 +17,8 @@ import errno
 import os
 from typing import Final, Self
 
+from instar.edge._errno import call_error
+
 __all__ = ["PAGE_SIZE", "FileMapping", "MapFlags", "Protection"]
 
 PAGE_SIZE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -61,11 +63,6 @@ for _call in (_libc.pread64, _libc.pwrite64):
     _call.restype = ctypes.c_ssize_t
 
 
-def _raise_errno() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))
-
-
 class FileMapping:
     """``length`` bytes of a file from ``offset`` on, mapped; may reach past the end of the file.
 
@@ -99,7 +96,7 @@ class FileMapping:
         # [address, address + length) belongs to this object alone until close() unmaps it.
         address = _libc.mmap64(None, length, int(protection), int(flags), fd, offset)
         if address == _MAP_FAILED or address is None:
-            error = _raise_errno()
+            error = call_error()
             os.close(self._bounce)
             raise error
         self._address = int(address)
@@ -142,7 +139,7 @@ class FileMapping:
     @staticmethod
     def _count(count: int) -> int:
         if count < 0:
-            raise _raise_errno()
+            raise call_error()
         return count
 
     def _range(self, offset: int, size: int) -> int:
@@ -184,7 +181,7 @@ class FileMapping:
             # SAFETY: load() and store() say why the range is sound; here it only gets shorter.
             count = call(self._bounce, address + done, size - done, done)
             if count <= 0:
-                raise _raise_errno() if count < 0 else OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+                raise call_error() if count < 0 else OSError(errno.EFAULT, os.strerror(errno.EFAULT))
             done += count
 
     def sync(self) -> None:
@@ -192,7 +189,7 @@ class FileMapping:
         address = self._range(0, self._length)
         # SAFETY: the range is the whole live mapping, page-aligned as mmap(2) returned it.
         if _libc.msync(address, self._length, _MS_SYNC) != 0:
-            raise _raise_errno()
+            raise call_error()
 
     def close(self) -> None:
         """Unmap. Closing twice is harmless."""

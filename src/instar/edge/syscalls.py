@@ -5,7 +5,7 @@ Paths are ``str``, ``bytes`` or path-like and become bytes as :func:`os.fsencode
 :class:`OSError` with its errno and the path. ``dir_fd`` is the directory that a relative path starts from; None is the
 working directory, as in :mod:`os`.
 
-Specification: the man page in section 2 that has the function's name; linux/fs.h, linux/stat.h, linux/falloc.h,
+Specification: the man page in section 2 that has the function's name; linux/fs.h, linux/falloc.h,
 linux/openat2.h, sys/inotify.h for the constants.
 """
 
@@ -17,7 +17,9 @@ import enum
 import mmap
 import os
 import struct
-from typing import Final, TypeAlias
+from typing import Final
+
+from instar.edge._errno import Path, call_error
 
 __all__ = [
     "UTIME_NOW",
@@ -29,8 +31,6 @@ __all__ = [
     "InotifyMask",
     "RenameFlags",
     "ResolveFlags",
-    "Statx",
-    "StatxMask",
     "faccessat",
     "fallocate",
     "fchmodat2",
@@ -45,13 +45,10 @@ __all__ = [
     "page_aligned",
     "readlink_into",
     "renameat2",
-    "statx",
     "syncfs",
     "unshare",
     "utimensat",
 ]
-
-Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _AT_FDCWD: Final = -100  # fcntl.h
 _SYS_OPENAT2: Final = 437  # one number on every architecture of asm-generic/unistd.h
@@ -101,25 +98,6 @@ class FallocateMode(enum.IntFlag):
     UNSHARE_RANGE = 0x40
 
 
-class StatxMask(enum.IntFlag):
-    """``STATX_*`` of linux/stat.h."""
-
-    TYPE = 0x0001
-    MODE = 0x0002
-    NLINK = 0x0004
-    UID = 0x0008
-    GID = 0x0010
-    ATIME = 0x0020
-    MTIME = 0x0040
-    CTIME = 0x0080
-    INO = 0x0100
-    SIZE = 0x0200
-    BLOCKS = 0x0400
-    BASIC_STATS = 0x07FF
-    BTIME = 0x0800
-    MNT_ID = 0x1000
-
-
 class ResolveFlags(enum.IntFlag):
     """``RESOLVE_*`` of linux/openat2.h."""
 
@@ -135,6 +113,7 @@ class ResolveFlags(enum.IntFlag):
 class CloneFlags(enum.IntFlag):
     """``CLONE_*`` of sched.h, those that :func:`unshare` is called with."""
 
+    FS = 0x00000200
     NEWNS = 0x00020000
     NEWUSER = 0x10000000
 
@@ -171,32 +150,6 @@ class InotifyEvent:
     name: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Statx:
-    """``struct statx``; times are nanoseconds since the epoch. A field that ``mask`` lacks holds what the kernel put."""
-
-    mask: StatxMask
-    blksize: int
-    attributes: int
-    attributes_mask: int
-    nlink: int
-    uid: int
-    gid: int
-    mode: int
-    ino: int
-    size: int
-    blocks: int
-    atime_ns: int
-    btime_ns: int
-    ctime_ns: int
-    mtime_ns: int
-    rdev: int
-    dev: int
-    mnt_id: int
-
-
-_STATX_SIZE: Final = 256
-_STATX: Final = struct.Struct("=IIQIIIH2xQQQQ qI4x qI4x qI4x qI4x IIII Q")
 _OPEN_HOW: Final = struct.Struct("=QQQ")
 _INOTIFY_EVENT: Final = struct.Struct("=iIII")
 
@@ -208,7 +161,6 @@ _libc.renameat2.argtypes = [
     ctypes.c_uint,
 ]
 _libc.fallocate64.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-_libc.statx.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p]
 _libc.utimensat.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int]
 _libc.futimens.argtypes = [ctypes.c_int, ctypes.c_char_p]
 _libc.faccessat.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
@@ -225,14 +177,6 @@ _libc.llistxattr.restype = ctypes.c_ssize_t
 _libc.readlink.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]
 _libc.readlink.restype = ctypes.c_ssize_t
 _libc.syscall.restype = ctypes.c_long
-
-
-def _failed(*paths: Path | None) -> OSError:
-    number = ctypes.get_errno()
-    named = [os.fspath(path) for path in paths if path is not None]
-    if not named:
-        return OSError(number, os.strerror(number))
-    return OSError(number, os.strerror(number), named[0], None, named[1] if len(named) > 1 else None)
 
 
 def _at(dir_fd: int | None) -> int:
@@ -253,52 +197,14 @@ def renameat2(
         _at(source_dir_fd), os.fsencode(source), _at(target_dir_fd), os.fsencode(target), flags
     )
     if result != 0:
-        raise _failed(source, target)
+        raise call_error(source, target)
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """Reserve, punch or zero ``length`` bytes from ``offset`` on, as ``mode`` says. EOPNOTSUPP where the file system lacks the mode."""
     # SAFETY: four integers; no memory is handed over.
     if _libc.fallocate64(fd, mode, offset, length) != 0:
-        raise _failed()
-
-
-def statx(
-    path: Path,
-    mask: int = StatxMask.BASIC_STATS | StatxMask.BTIME,
-    flags: int = AtFlags.SYMLINK_NOFOLLOW,
-    *,
-    dir_fd: int | None = None,
-) -> Statx:
-    """Attributes with the birth time. ``path`` may be empty with ``AtFlags.EMPTY_PATH`` to ask about ``dir_fd`` itself."""
-    buffer = ctypes.create_string_buffer(_STATX_SIZE)
-    # SAFETY: the kernel writes one struct statx, 256 bytes for ever (linux/stat.h), into a buffer of that size.
-    if _libc.statx(_at(dir_fd), os.fsencode(path), flags, mask, buffer) != 0:
-        raise _failed(path)
-    got, blksize, attributes, *numbers = _STATX.unpack_from(buffer.raw)
-    nlink, uid, gid, mode, ino, size, blocks, attributes_mask, *rest = numbers
-    atime, atime_ns, btime, btime_ns, ctime, ctime_ns, mtime, mtime_ns, *rest = rest
-    rdev_major, rdev_minor, dev_major, dev_minor, mnt_id = rest
-    return Statx(
-        mask=StatxMask(got & int(StatxMask.BASIC_STATS | StatxMask.BTIME | StatxMask.MNT_ID)),
-        blksize=blksize,
-        attributes=attributes,
-        attributes_mask=attributes_mask,
-        nlink=nlink,
-        uid=uid,
-        gid=gid,
-        mode=mode,
-        ino=ino,
-        size=size,
-        blocks=blocks,
-        atime_ns=atime * 10**9 + atime_ns,
-        btime_ns=btime * 10**9 + btime_ns,
-        ctime_ns=ctime * 10**9 + ctime_ns,
-        mtime_ns=mtime * 10**9 + mtime_ns,
-        rdev=os.makedev(rdev_major, rdev_minor),
-        dev=os.makedev(dev_major, dev_minor),
-        mnt_id=mnt_id,
-    )
+        raise call_error()
 
 
 def _timespecs(atime: tuple[int, int] | None, mtime: tuple[int, int] | None) -> bytes | None:
@@ -322,7 +228,7 @@ def utimensat(
     times = _timespecs(atime, mtime)
     # SAFETY: times is null or two struct timespec (two longs each), the path NUL-terminated; both are only read.
     if _libc.utimensat(_at(dir_fd), os.fsencode(path), times, flags) != 0:
-        raise _failed(path)
+        raise call_error(path)
 
 
 def futimens(fd: int, atime: tuple[int, int] | None, mtime: tuple[int, int] | None) -> None:
@@ -330,7 +236,7 @@ def futimens(fd: int, atime: tuple[int, int] | None, mtime: tuple[int, int] | No
     times = _timespecs(atime, mtime)
     # SAFETY: times is null or two struct timespec (two longs each) that are only read.
     if _libc.futimens(fd, times) != 0:
-        raise _failed()
+        raise call_error()
 
 
 def linkat(
@@ -347,7 +253,7 @@ def linkat(
         _at(source_dir_fd), os.fsencode(source), _at(target_dir_fd), os.fsencode(target), flags
     )
     if result != 0:
-        raise _failed(source, target)
+        raise call_error(source, target)
 
 
 def openat2(
@@ -369,7 +275,7 @@ def openat2(
         ctypes.c_size_t(len(how)),
     )
     if fd < 0:
-        raise _failed(path)
+        raise call_error(path)
     return int(fd)
 
 
@@ -384,14 +290,14 @@ def fchmodat2(path: Path, mode: int, flags: int = AtFlags.NONE, *, dir_fd: int |
         ctypes.c_int(flags),
     )
     if result != 0:
-        raise _failed(path)
+        raise call_error(path)
 
 
 def faccessat(path: Path, mode: int, flags: int = AtFlags.NONE, *, dir_fd: int | None = None) -> None:
     """Ask for rights (``os.R_OK``...); the errno tells why not, where :func:`os.access` says False."""
     # SAFETY: integers and one NUL-terminated path that the kernel only reads.
     if _libc.faccessat(_at(dir_fd), os.fsencode(path), mode, flags) != 0:
-        raise _failed(path)
+        raise call_error(path)
 
 
 def readlink_into(path: Path, size: int) -> bytes:
@@ -400,7 +306,7 @@ def readlink_into(path: Path, size: int) -> bytes:
     # SAFETY: the buffer holds at least size bytes, and the kernel writes no more than that.
     count = _libc.readlink(os.fsencode(path), buffer, size)
     if count < 0:
-        raise _failed(path)
+        raise call_error(path)
     return buffer.raw[:count]
 
 
@@ -416,7 +322,7 @@ def getxattr_into(
     # SAFETY: the buffer holds at least size bytes, and the kernel writes no more than that.
     count = call(os.fsencode(path), os.fsencode(name), buffer, size)
     if count < 0:
-        raise _failed(path)
+        raise call_error(path)
     return int(count), buffer.raw[: min(count, size)]
 
 
@@ -426,7 +332,7 @@ def listxattr_into(path: Path, size: int) -> tuple[int, bytes]:
     # SAFETY: the buffer holds at least size bytes, and the kernel writes no more than that.
     count = _libc.llistxattr(os.fsencode(path), buffer, size)
     if count < 0:
-        raise _failed(path)
+        raise call_error(path)
     return int(count), buffer.raw[: min(count, size)]
 
 
@@ -434,14 +340,17 @@ def syncfs(fd: int) -> None:
     """Write out the file system that ``fd`` is on."""
     # SAFETY: one integer goes in, nothing is pointed to.
     if _libc.syncfs(fd) != 0:
-        raise _failed()
+        raise call_error()
 
 
 def unshare(flags: int) -> None:
-    """Give the calling thread new namespaces; NEWUSER is EINVAL in a process with more than one."""
-    # SAFETY: one integer; with CloneFlags only namespaces change, memory and descriptors stay shared.
+    """Give the calling thread new namespaces; NEWUSER is EINVAL in a process with more than one.
+
+    With FS it gets a umask, a working directory and a root of its own, which threads that it starts later share.
+    """
+    # SAFETY: one integer; with CloneFlags only namespaces and what FS names change, memory and descriptors stay shared.
     if _libc.unshare(flags) != 0:
-        raise _failed()
+        raise call_error()
 
 
 def page_aligned(size: int) -> memoryview:
@@ -455,7 +364,7 @@ def inotify_init1(flags: int = 0) -> int:
     # SAFETY: one integer goes in, nothing is pointed to.
     fd = _libc.inotify_init1(flags | os.O_CLOEXEC)
     if fd < 0:
-        raise _failed()
+        raise call_error()
     return int(fd)
 
 
@@ -464,7 +373,7 @@ def inotify_add_watch(fd: int, path: Path, mask: int) -> int:
     # SAFETY: the path is NUL-terminated and only read.
     watch = _libc.inotify_add_watch(fd, os.fsencode(path), mask)
     if watch < 0:
-        raise _failed(path)
+        raise call_error(path)
     return int(watch)
 
 

@@ -16,6 +16,7 @@ import struct
 import sys
 
 from instar.edge import syscalls
+from instar.edge.file_status import statx
 
 NS = 1_000_000_000
 
@@ -48,7 +49,7 @@ def attributes(top):
     os.access(path, os.R_OK)
     with open(path, "rb"):
         pass
-    st, stx = os.stat(path), syscalls.statx(path)
+    st, stx = os.stat(path), statx(path)
     os.setxattr(path, "user.a", b"value")
     os.setxattr(path, "user.b", b"", os.XATTR_CREATE)
     with contextlib.suppress(OSError):

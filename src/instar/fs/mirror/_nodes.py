@@ -26,13 +26,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from instar.edge.file_handle import HandleReader, open_handle
-from instar.edge.file_status import (
-    AT_EMPTY_PATH,
-    AT_STATX_DONT_SYNC,
-    AT_SYMLINK_NOFOLLOW,
-    RawStatus,
-    StatusReader,
-)
+from instar.edge.file_status import RawStatus, StatusReader
+from instar.edge.syscalls import AtFlags
 from instar.fs._types import ROOT_INO, Attr
 from instar.fs.mirror._mounts import MountKind, mount_kind
 
@@ -44,8 +39,8 @@ __all__ = ["PATH_FLAGS", "Node", "NodeTable", "Volume", "encode_name", "fail"]
 PATH_FLAGS: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: Without a word to the file system: it might be the one that this process serves (:mod:`instar.fs.mirror._mounts`).
-_NAME_QUIETLY: Final = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC
-_FD_QUIETLY: Final = AT_EMPTY_PATH | AT_STATX_DONT_SYNC
+_NAME_QUIETLY: Final = (AtFlags.SYMLINK_NOFOLLOW | AtFlags.STATX_DONT_SYNC).value
+_FD_QUIETLY: Final = (AtFlags.EMPTY_PATH | AtFlags.STATX_DONT_SYNC).value
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _SECOND: Final = 1_000_000_000  # ns
 _INO_BITS: Final = 48  # of an inode number that stay as they are on a device other than the root's

@@ -13,7 +13,8 @@ import stat
 import struct
 from typing import ClassVar, Final
 
-from instar.edge.syscalls import RenameFlags, StatxMask, renameat2, statx
+from instar.edge.file_status import StatxMask, statx
+from instar.edge.syscalls import RenameFlags, renameat2
 from instar.verify.model._operation import Operation, Style, Value, styled
 from instar.verify.model._world import World, attributes
 

@@ -7,7 +7,8 @@ import errno
 import os
 import stat
 
-from instar.edge.syscalls import AtFlags, Statx, StatxMask, statx
+from instar.edge.file_status import Statx, StatxMask, statx
+from instar.edge.syscalls import AtFlags
 from instar.verify.posix import _do
 from instar.verify.posix._arena import Arena
 from instar.verify.posix._case import case, each
