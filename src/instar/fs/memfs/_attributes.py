@@ -19,10 +19,11 @@ from instar.fs._types import (
 )
 from instar.fs.memfs._inode import Inode
 from instar.fs.memfs._pages import PAGE_SIZE
+from instar.fs.memfs._space import NODE_SPACE
 from instar.fs.memfs._store import NAME_MAX, Store, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Attributes"]
 
@@ -67,14 +68,14 @@ class Attributes(Store):
             node.xattrs[posix_acl.XATTR_ACCESS] = posix_acl.encode(entries)
 
     def statfs(self, ctx: Context, ino: int) -> StatFs:
-        free = self._page_limit - self._pages_used + self._reclaimable()
-        limit = self._inode_limit if self._inode_limit is not None else (1 << 32) - 1
+        space = self._space
+        free = space.free_pages()
         return StatFs(
-            blocks=self._page_limit,
+            blocks=space.page_limit,
             bfree=free,
             bavail=free,
-            files=limit,
-            ffree=limit - len(self._nodes) + len(self._gone),
+            files=space.node_limit // NODE_SPACE,
+            ffree=space.free_nodes(),
             bsize=PAGE_SIZE,
             frsize=PAGE_SIZE,
             namelen=NAME_MAX,
@@ -90,7 +91,7 @@ class Attributes(Store):
     def setxattr(self, ctx: Context, ino: int, name: str, value: bytes, flags: XattrFlags) -> None:
         node = self._node(ino)
         self._check_xattr_name(name)
-        xattrs = node.xattrs if node.xattrs is not None else {}
+        xattrs: Mapping[str, bytes] = node.xattrs or {}
         if flags & XattrFlags.CREATE and name in xattrs:
             fail(errno.EEXIST)
         if flags & XattrFlags.REPLACE and name not in xattrs:
@@ -104,21 +105,20 @@ class Attributes(Store):
             fail(errno.ENOSPC)
         if name == posix_acl.XATTR_ACCESS:
             bits, minimal = posix_acl.mode_of(posix_acl.decode(value))
-            node.mode = (node.mode & ~0o777) | bits
             if minimal:
-                xattrs.pop(name, None)
+                self._drop_xattr(node, name)
             else:
-                xattrs[name] = value
+                self._put_xattr(node, name, value)
+            node.mode = (node.mode & ~0o777) | bits
         elif name == posix_acl.XATTR_DEFAULT:
             if node.children is None:
                 fail(errno.EACCES)
             if posix_acl.decode(value):
-                xattrs[name] = value
+                self._put_xattr(node, name, value)
             else:
-                xattrs.pop(name, None)
+                self._drop_xattr(node, name)
         else:
-            xattrs[name] = value
-        node.xattrs = xattrs or None
+            self._put_xattr(node, name, value)
         node.ctime = now_ns()
 
     def listxattr(self, ctx: Context, ino: int) -> Iterable[str]:
@@ -131,8 +131,7 @@ class Attributes(Store):
             if name in (posix_acl.XATTR_ACCESS, posix_acl.XATTR_DEFAULT):
                 return
             fail(errno.ENODATA)
-        del node.xattrs[name]
-        node.xattrs = node.xattrs or None
+        self._drop_xattr(node, name)
         node.ctime = now_ns()
 
     @staticmethod

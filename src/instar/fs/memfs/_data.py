@@ -44,7 +44,7 @@ class Data(Store):
             self._resize(ino, 0)
             node.mtime = node.ctime = now_ns()
         node.opens += 1
-        self._gone.pop(ino, None)
+        self._space.came_back(node)
         return Open(flags & os.O_NOATIME, keep_cache=not flags & os.O_TRUNC)
 
     def create(self, ctx: Context, parent: int, name: str, mode: int, flags: int) -> tuple[Entry, Open]:

@@ -19,7 +19,7 @@ __all__ = ["Inode"]
 class Inode(Attr, gc=False, dict=False, eq=False):
     """A node.
 
-    ``data`` is a regular file's content, ``target`` a symbolic link's, ``children`` a directory's: name to (cookie, node
+    ``data`` is a regular file's content, ``target`` a symbolic link's in bytes, ``children`` a directory's: name to (cookie, node
     number), in the order of their cookies. ``parent`` is the directory that holds a directory, ``opens`` how often a file is open.
 
     Invariants: exactly one of ``data``, ``target``, ``children`` is set for those three types, none for the others;
@@ -27,7 +27,7 @@ class Inode(Attr, gc=False, dict=False, eq=False):
     """
 
     data: Pages | None = None
-    target: str | None = None
+    target: bytes | None = None
     children: dict[str, tuple[int, int]] | None = None
     xattrs: dict[str, bytes] | None = None
     parent: int = 0

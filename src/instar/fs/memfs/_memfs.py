@@ -22,8 +22,9 @@ class MemFS(Names, Attributes, Data):
     """A file system in memory.
 
     ``size`` limits the content of its files in bytes (default: half of the machine's memory), ``inodes`` the number of
-    nodes (default: no limit); beyond them operations raise ``ENOSPC``. ``mode``, ``uid`` and ``gid`` are the root
-    directory's.
+    nodes (default: half as many as that memory has pages); beyond them operations raise ``ENOSPC``. As on tmpfs, a further
+    hard link counts as a node, extended attributes come out of 1 KiB for each of ``inodes``, and the target of a symbolic
+    link of 128 bytes or more takes a page of ``size``. ``mode``, ``uid`` and ``gid`` are the root directory's.
 
     >>> import os
     >>> from instar.fs import ROOT_INO, Context, WriteFlags

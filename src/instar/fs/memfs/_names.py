@@ -18,6 +18,7 @@ from instar.fs._types import (
     now_ns,
 )
 from instar.fs.memfs._inode import Inode
+from instar.fs.memfs._space import NODE_SPACE
 from instar.fs.memfs._store import NAME_MAX, Store, fail
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ class Names(Store):
         node = self._nodes.get(ino)
         if node is not None and node.nlink == 0:
             del self._nodes[ino]
-            self._gone.pop(ino, None)
-            if node.data is not None:
-                node.data.clear()
+            self._space.forget(node)
 
     def mknod(self, ctx: Context, parent: int, name: str, mode: int, rdev: int) -> Entry:
         node = self._make(ctx, parent, name, mode, rdev)
@@ -53,16 +52,17 @@ class Names(Store):
         return Entry(node.ino, node)
 
     def symlink(self, ctx: Context, parent: int, name: str, target: str) -> Entry:
-        node = self._make(ctx, parent, name, stat.S_IFLNK | 0o777)
-        node.target = target
-        node.size = len(os.fsencode(target))
+        node = self._make(ctx, parent, name, stat.S_IFLNK | 0o777, target=os.fsencode(target))
         return Entry(node.ino, node)
 
     def readlink(self, ctx: Context, ino: int) -> str:
-        target = self._node(ino).target
+        node = self._node(ino)
+        target = node.target
         if target is None:
             fail(errno.EINVAL)
-        return target
+        if not target and node.nlink == 0:  # gone, and its space was needed
+            fail(errno.ESTALE)
+        return os.fsdecode(target)
 
     def link(self, ctx: Context, ino: int, newparent: int, newname: str) -> Entry:
         node, directory = self._node(ino), self._node(newparent)
@@ -74,6 +74,8 @@ class Names(Store):
             fail(errno.ENAMETOOLONG)
         if directory.nlink == 0 or (node.nlink == 0 and node.opens == 0):
             fail(errno.ENOENT)
+        if node.nlink:  # each further name counts as a node: it keeps as much in memory
+            self._space.charge_nodes(NODE_SPACE)
         self._enter(directory, newname, node)
         node.nlink += 1
         directory.mtime = directory.ctime = node.ctime = now_ns()

@@ -17,6 +17,7 @@ from instar.fs._types import (
 )
 from instar.fs.memfs._inode import Inode
 from instar.fs.memfs._pages import PAGE_SIZE, Pages
+from instar.fs.memfs._space import LONG_TARGET, NODE_SPACE, Space, default_nodes, default_size, xattr_space
 
 __all__ = ["MAX_SIZE", "NAME_MAX", "Store", "fail"]
 
@@ -32,13 +33,8 @@ def fail(code: int) -> NoReturn:
     raise OSError(code, os.strerror(code))
 
 
-def _half_of_memory() -> int:
-    """The default size limit in bytes, that of tmpfs: half of the machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
 class Store(FileSystem):
-    """Nodes by number, pages against the limit, directory entries against link counts."""
+    """Nodes by number, what they hold against the limits, directory entries against link counts."""
 
     entry_timeout = _FOREVER
     attr_timeout = _FOREVER
@@ -59,37 +55,16 @@ class Store(FileSystem):
             raise ValueError(f"inodes must be 1 (the root) or more, got {inodes}")
         if size is not None and size > MAX_SIZE:
             raise ValueError(f"size must be at most {MAX_SIZE} bytes, got {size}")
-        self._page_limit = (_half_of_memory() if size is None else size) // PAGE_SIZE
-        self._pages_used = 0
-        #: Nodes without a name that are not open, in the order in which they went. The kernel forgets them soon, unless
-        #: somebody holds one by O_PATH and may open it again; until then their space counts as free, and is taken when needed.
-        self._gone: dict[int, None] = {}
-        self._inode_limit = inodes
+        self._space = Space(
+            default_size() if size is None else size, default_nodes() if inodes is None else inodes
+        )
+        self._charge = self._space.charge_pages  # one bound method for all files
         self._next_ino = ROOT_INO
         self._nodes: dict[int, Inode] = {}
         context = Context(uid=os.geteuid() if uid is None else uid, gid=os.getegid() if gid is None else gid)
         root = self._new_inode(context, None, stat.S_IFDIR | (mode & 0o7777))
         root.parent = ROOT_INO
         root.nlink = 2
-
-    def _charge(self, pages: int) -> None:
-        if pages > 0 and self._pages_used + pages > self._page_limit:
-            self._reclaim(self._pages_used + pages - self._page_limit)
-        self._pages_used += pages
-
-    def _reclaim(self, pages: int) -> None:
-        """Take pages from nodes that are gone. Raises ``ENOSPC``, and takes nothing, where they do not have as many."""
-        if pages > self._reclaimable():
-            fail(errno.ENOSPC)
-        for ino in self._gone:
-            data = self._nodes[ino].data
-            if data is not None and pages > 0:
-                pages -= len(data)
-                data.clear()
-
-    def _reclaimable(self) -> int:
-        """How many pages belong to nodes that are gone."""
-        return sum(len(data) for ino in self._gone if (data := self._nodes[ino].data) is not None)
 
     def _node(self, ino: int) -> Inode:
         node = self._nodes.get(ino)
@@ -115,10 +90,10 @@ class Store(FileSystem):
             fail(errno.EISDIR if node.children is not None else errno.EINVAL)
         return node, node.data
 
-    def _new_inode(self, ctx: Context, parent: Inode | None, mode: int, rdev: int = 0) -> Inode:
+    def _new_inode(
+        self, ctx: Context, parent: Inode | None, mode: int, rdev: int = 0, target: bytes | None = None
+    ) -> Inode:
         """Make a node that has no name yet: owner, group, mode and lists as ``open(2)`` and ``acl(5)`` say."""
-        if self._inode_limit is not None and len(self._nodes) - len(self._gone) >= self._inode_limit:
-            fail(errno.ENOSPC)
         gid = ctx.gid
         xattrs: dict[str, bytes] | None = None
         is_dir = stat.S_ISDIR(mode)
@@ -137,16 +112,21 @@ class Store(FileSystem):
                 xattrs = {posix_acl.XATTR_ACCESS: posix_acl.encode(acl)} if acl is not None else {}
                 if is_dir:
                     xattrs[posix_acl.XATTR_DEFAULT] = default
+        self._space.charge_node(xattrs, target)
         ino = self._next_ino
         self._next_ino = ino + 1
         now = now_ns()
         node = Inode(
             ino, mode, 0, ctx.uid, gid, rdev, atime=now, mtime=now, ctime=now, btime=now,
             data=Pages(self._charge) if stat.S_ISREG(mode) else None,
+            target=target,
             children={} if is_dir else None,
             xattrs=xattrs or None,
         )  # fmt: skip
         node.blocks = 0
+        if target is not None:
+            node.size = len(target)
+            node.blocks = PAGE_SIZE // 512 if len(target) >= LONG_TARGET else 0
         self._nodes[ino] = node
         return node
 
@@ -174,15 +154,22 @@ class Store(FileSystem):
 
     def _drop_link(self, node: Inode) -> None:
         """One name less. A node without names goes with the kernel's last reference, see :meth:`forget`."""
-        node.nlink = 0 if node.children is not None else node.nlink - 1
+        if node.children is not None:
+            node.nlink = 0
+        else:
+            node.nlink -= 1
+            if node.nlink:
+                self._space.charge_nodes(-NODE_SPACE)
         self._free_unused(node)
 
     def _free_unused(self, node: Inode) -> None:
         """Note that a node has neither a name nor an open file any more, if so."""
         if node.nlink == 0 and node.opens == 0:
-            self._gone[node.ino] = None
+            self._space.went(node)
 
-    def _make(self, ctx: Context, parent: int, name: str, mode: int, rdev: int = 0) -> Inode:
+    def _make(
+        self, ctx: Context, parent: int, name: str, mode: int, rdev: int = 0, target: bytes | None = None
+    ) -> Inode:
         directory = self._node(parent)
         children = directory.children
         if children is None:
@@ -193,7 +180,7 @@ class Store(FileSystem):
             fail(errno.ENAMETOOLONG)
         if directory.nlink == 0:
             fail(errno.ENOENT)
-        node = self._new_inode(ctx, directory, mode, rdev)
+        node = self._new_inode(ctx, directory, mode, rdev, target)
         node.nlink = 1 if node.children is None else 2
         self._enter(directory, name, node)
         directory.mtime = directory.ctime = node.ctime
@@ -208,17 +195,33 @@ class Store(FileSystem):
         node.size = size
         node.blocks = len(data) * (PAGE_SIZE // 512)
 
-    @staticmethod
-    def _kill_suidgid(node: Inode) -> None:
+    def _kill_suidgid(self, node: Inode) -> None:
         """Clear what would let another user run the file with its owner's rights (``chown(2)``, ``write(2)``)."""
         node.mode &= ~stat.S_ISUID
         if node.mode & stat.S_IXGRP:
             node.mode &= ~stat.S_ISGID
-        if node.xattrs is not None:
-            node.xattrs.pop(_CAPABILITY, None)
+        self._drop_xattr(node, _CAPABILITY)
+
+    def _drop_xattr(self, node: Inode, name: str) -> None:
+        """Remove an extended attribute if it is there, and give its space back."""
+        xattrs = node.xattrs
+        if xattrs is not None and (value := xattrs.pop(name, None)) is not None:
+            self._space.charge_nodes(-xattr_space(name, value))
+            node.xattrs = xattrs or None
+
+    def _put_xattr(self, node: Inode, name: str, value: bytes) -> None:
+        """Set an extended attribute. Raises ``ENOSPC`` before anything has changed."""
+        before = node.xattrs
+        old = None if before is None else before.get(name)
+        self._space.charge_nodes(len(value) - len(old) if old is not None else xattr_space(name, value))
+        if before is not None and node.xattrs is None and old is not None:
+            # The node is gone itself, and its own attributes had to make room.
+            self._space.charge_nodes(xattr_space(name, old))
+        node.xattrs = node.xattrs or {}
+        node.xattrs[name] = value
 
     def assert_invariants(self) -> None:
-        """Raise :class:`AssertionError` if the tree, the link counts or the page count are not consistent."""
+        """Raise :class:`AssertionError` if the tree, the link counts or the counts of space are not consistent."""
         names: dict[int, int] = {}
         subdirectories: dict[int, int] = {}
         for node in self._nodes.values():
@@ -234,8 +237,4 @@ class Store(FileSystem):
                 assert node.nlink == names.get(node.ino, 0), node.ino
             elif node.nlink:
                 assert node.nlink == 2 + subdirectories.get(node.ino, 0), node.ino
-        gone = {node.ino for node in self._nodes.values() if node.nlink == 0 and node.opens == 0}
-        assert set(self._gone) == gone
-        assert self._pages_used == sum(
-            len(node.data) for node in self._nodes.values() if node.data is not None
-        )
+        self._space.assert_invariants(self._nodes)
