@@ -238,19 +238,16 @@ def test_a_name_changed_behind_the_back_and_a_tree_moved_keep_their_numbers(mirr
     fs.mkdir(ROOT, sub.ino, "new", 0o755)
     assert (below / "moved" / "sub" / "new").is_dir()
     assert fs.parent(sub.ino) == top.ino
-    assert fs.lookup(ROOT, sub.ino, "..").ino == top.ino
-    assert fs.lookup(ROOT, sub.ino, ".").ino == sub.ino
 
 
 def test_the_parent_of_the_root_is_the_root_and_a_tree_moved_out_has_none(mirror, tmp_path):
     fs, below = mirror
     assert fs.parent(ROOT_INO) == ROOT_INO
-    assert fs.lookup(ROOT, ROOT_INO, "..").ino == ROOT_INO
     made = fs.mkdir(ROOT, ROOT_INO, "dir", 0o755)
     aside = below.with_name(below.name + "-aside")
     os.rename(below / "dir", aside)
     try:
-        refused(errno.ESTALE, fs.lookup, ROOT, made.ino, "..")
+        refused(errno.ESTALE, fs.parent, made.ino)
     finally:
         aside.rmdir()
 

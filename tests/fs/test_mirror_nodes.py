@@ -334,3 +334,37 @@ def test_space_of_a_removed_file_is_waited_for_until_the_kernel_forgets_it():
 
         assert asyncio.run(work()) > 0
         fs.destroy()
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs a mount below /dev")
+def test_a_mount_of_which_no_node_could_be_made_is_not_kept_busy(monkeypatch):
+    def broken(volume, fd, status):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    fs = MirrorFS("/dev")
+    try:
+        volumes, before = dict(fs.nodes._volumes), descriptors()
+        with monkeypatch.context() as patch:
+            patch.setattr(fs.nodes, "_key", broken)
+            refused(errno.EIO, fs.lookup, ROOT, ROOT_INO, "shm")
+        assert fs.nodes._volumes == volumes
+        assert descriptors() == before
+        fs.lookup(ROOT, ROOT_INO, "shm")
+    finally:
+        fs.destroy()
+
+
+def test_a_new_file_for_whose_node_no_descriptor_is_left_leaves_no_node(monkeypatch):
+    with mirrored(use_handles=False) as (fs, _):
+        open_at = fs.nodes.open_at
+
+        def exhausted(name, flags, mode=0, dirfd=None):
+            if name.startswith(b"/proc/self/fd/"):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return open_at(name, flags, mode, dirfd)
+
+        nodes, before = len(fs.nodes), descriptors()
+        monkeypatch.setattr(fs.nodes, "open_at", exhausted)
+        refused(errno.EMFILE, fs.create, ROOT, ROOT_INO, "new", 0o644, os.O_RDWR)
+        assert len(fs.nodes) == nodes
+        assert descriptors() == before

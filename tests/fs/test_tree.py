@@ -340,16 +340,6 @@ def test_a_forgotten_name_costs_nothing_and_comes_back_with_its_number():
     assert tree.parent(directory) == tree.parent(ROOT_INO) == ROOT_INO
 
 
-def test_a_file_handle_finds_a_node_that_is_known_and_its_directory():
-    tree = Tree({"d": {"f": "x"}})
-    file = find(tree, "d/f")
-    directory = find(tree, "d")
-    assert tree.lookup(CTX, file.ino, ".") == file
-    assert tree.lookup(CTX, directory.ino, ".") == directory
-    assert tree.lookup(CTX, directory.ino, "..").ino == ROOT_INO
-    refused(errno.ESTALE, tree.lookup, CTX, 12345, ".")
-
-
 def test_numbers_that_fall_together_are_told_apart(monkeypatch):
     monkeypatch.setattr("instar.fs._tree._NUMBER_BITS", 3)
     tree = Tree({str(n): str(n) for n in range(50)})

@@ -461,3 +461,43 @@ def test_a_listing_cut_short_by_an_interrupt_starts_again_where_it_was():
         names = [each.dirent.name if plus else each.name for each in reply.entries]
         assert names == [".", "..", "n1", "n2", "n3", "n4", "n5"]
         channel.close()
+
+
+class Strict(MemFS):
+    """Is never asked for a dot, and does not hide what is for root."""
+
+    def lookup(self, ctx, parent, name):
+        assert name not in (".", "..")
+        return super().lookup(ctx, parent, name)
+
+    def listxattr(self, ctx, ino):
+        return ["user.a", "trusted.b"]
+
+
+def test_the_session_answers_dots_by_parent_and_getattr_without_asking_lookup():
+    channel = Channel(Strict())
+    try:
+        inner = channel.call(wire.EntryReply, Opcode.FUSE_MKDIR, wire.Mkdir("d", 0o755, 0), ROOT_INO).nodeid
+        for name, start, expected in (
+            (".", inner, inner),
+            ("..", inner, ROOT_INO),
+            ("..", ROOT_INO, ROOT_INO),
+        ):
+            found = channel.call(wire.EntryReply, Opcode.FUSE_LOOKUP, wire.Lookup(name), start)
+            assert (found.nodeid, found.attr.mode >> 12) == (expected, stat.S_IFDIR >> 12)
+        assert channel.session.known == {inner: 2, ROOT_INO: 2}
+        with fails(errno.ESTALE):
+            channel.call(wire.EntryReply, Opcode.FUSE_LOOKUP, wire.Lookup("."), 12345)
+    finally:
+        channel.close()
+
+
+def test_the_session_keeps_trusted_attributes_from_all_but_root():
+    channel = Channel(Strict())
+    try:
+        for uid, expected in ((0, b"user.a\0trusted.b\0"), (1000, b"user.a\0")):
+            message = wire.Listxattr(1000)
+            got = channel.call(wire.DataReply, Opcode.FUSE_LISTXATTR, message, ROOT_INO, uid)
+            assert bytes(got.data) == expected
+    finally:
+        channel.close()

@@ -114,12 +114,17 @@ class FileSystem:
         """Called once before the first request, in the process that serves. Raising here ends the mount."""
 
     def destroy(self) -> MaybeAwaitable[None]:
-        """Called once after the last request, when the mount is gone."""
+        """Called once after the last request, if :meth:`init` has returned; not when the process is killed.
+
+        The connection is closed by then: it was unmounted or aborted, or the server was told to stop or could not go on. Handlers
+        that still waited have been cancelled and had ten seconds to end. Files may still be open, and nodes are not
+        forgotten one by one before. What this raises, the server ends with.
+        """
 
     # ----------------------------------------------------------------- names
 
     def lookup(self, ctx: Context, parent: int, name: str) -> MaybeAwaitable[Entry]:
-        """Find ``name`` in the directory ``parent``.
+        """Find ``name`` in the directory ``parent``. Never ``.`` or ``..``: :meth:`parent` and :meth:`getattr` answer those.
 
         Raises ``ENOENT`` when there is no such name (the kernel remembers it for ``negative_timeout`` seconds), and
         ``ESTALE`` when ``parent`` is not known any more.

@@ -176,10 +176,8 @@ class Tree(FileSystem):
     # ----------------------------------------------------------------- names
 
     def lookup(self, ctx: Context, parent: int, name: str) -> MaybeAwaitable[Entry]:
-        """Ask the mapping of the directory. ``.`` and ``..`` come from file handles (``open_by_handle_at(2)``, NFS)."""
+        """Ask the mapping of the directory. ``.`` and ``..`` never come here: the transport answers them."""
         directory = self._node(parent)
-        if name in {".", ".."}:
-            return self._entry(directory if name == "." else self._node(self.parent(parent)))
         return then(_entries(directory), lambda entries: self._find(directory, entries, name))
 
     def _find(self, directory: _Node, entries: Entries, name: str) -> Entry:

@@ -126,11 +126,8 @@ class Attributes(MirrorBase):
         os.setxattr(self._path(ino), name, value, int(flags))
 
     def listxattr(self, ctx: Context, ino: int) -> list[str]:
-        """Return the names; those in ``trusted.`` are for root, as on any file system (xattr(7))."""
-        names = os.listxattr(self._path(ino))
-        if ctx.uid != 0:
-            names = [name for name in names if not name.startswith("trusted.")]
-        return names
+        """Return the names. Those in ``trusted.``, which are for root (xattr(7)), the transport keeps from others."""
+        return os.listxattr(self._path(ino))
 
     def removexattr(self, ctx: Context, ino: int, name: str) -> None:
         """Remove one."""

@@ -7,11 +7,13 @@ import errno
 import os
 import resource
 import stat
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from instar._errors import InstarError
 from instar.edge.fs_credentials import Capability, FsCredentials
+from instar.edge.syscalls import CloneFlags, unshare
 from instar.fs._filesystem import FileSystem
 from instar.fs._types import Attr, Context, Entry
 from instar.fs.mirror._files import FileTable
@@ -32,6 +34,51 @@ class MirrorError(InstarError):
     """The directory to mirror cannot be used."""
 
 
+#: Held while a mirror sets a umask that its thread shares with others.
+_SHARED_UMASK: Final = threading.Lock()
+
+
+class InTheNameOf:
+    """What is made in the body of a ``with`` belongs to the caller, and the caller's umask applies.
+
+    The umask is given to the kernel as well: it leaves it out where the directory has a default ACL. It belongs to the
+    process, except in a thread that has unshared it (:meth:`MirrorBase.init`); ``lock`` is None there.
+
+    Raises :class:`OSError` on entry, with everything as it was, where the caller's identity cannot be assumed.
+    """
+
+    __slots__ = ("_credentials", "_ctx", "_lock", "_umask")
+
+    def __init__(self, ctx: Context, credentials: FsCredentials, lock: threading.Lock | None) -> None:
+        self._ctx = ctx
+        self._credentials = credentials
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if self._lock is not None:
+            self._lock.acquire()
+        ctx = self._ctx
+        self._umask = os.umask(ctx.umask)
+        if self._credentials.can_assume:
+            try:
+                self._credentials.assume(ctx.uid, ctx.gid)
+            except OSError:
+                self._reset()
+                raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if self._credentials.can_assume:
+                self._credentials.restore(self._ctx.uid, self._ctx.gid)
+        finally:
+            self._reset()
+
+    def _reset(self) -> None:
+        os.umask(self._umask)
+        if self._lock is not None:
+            self._lock.release()
+
+
 class MirrorBase(FileSystem):
     """The state of a mirror."""
 
@@ -42,10 +89,15 @@ class MirrorBase(FileSystem):
         self.fsname = self.source
         self._read_only = read_only
         self._credentials = FsCredentials()
+        self._umask_lock: threading.Lock | None = _SHARED_UMASK
         root = self._open_source()
-        self.name_max = max(FileSystem.name_max, os.fstatvfs(root).f_namemax)
-        handles = use_handles and self._credentials.has(Capability.DAC_READ_SEARCH)
-        self.nodes = NodeTable(root, self._cache_size(), use_handles=handles)
+        try:
+            self.name_max = max(FileSystem.name_max, os.fstatvfs(root).f_namemax)
+            handles = use_handles and self._credentials.has(Capability.DAC_READ_SEARCH)
+            self.nodes = NodeTable(root, self._cache_size(), use_handles=handles)
+        except OSError:
+            os.close(root)
+            raise
         self.files = FileTable(self.nodes)
         self.nodes.spare = self.files.park
         self.directories: dict[int, OpenDirectory] = {}
@@ -71,7 +123,11 @@ class MirrorBase(FileSystem):
         return self._read_only
 
     def init(self) -> None:
-        """Raise the limit of open descriptors as far as it goes: each open file needs one."""
+        """Raise the limit of open descriptors as far as it goes: each open file needs one. Take a umask for this thread alone.
+
+        The mirror sets it to that of each caller, which no other thread of the process may feel. Where a container forbids
+        unshare(2), mirrors take turns instead, and other threads that make files meanwhile do feel it.
+        """
         if not os.path.isdir("/proc/self/fd"):
             raise MirrorError(
                 "/proc is not mounted here, and a mirror opens files through /proc/self/fd: mount it."
@@ -81,6 +137,12 @@ class MirrorBase(FileSystem):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.nodes.capacity = self._cache_size()
         self._credentials = FsCredentials()
+        try:
+            unshare(CloneFlags.FS)
+        except PermissionError:
+            self._umask_lock = _SHARED_UMASK
+        else:
+            self._umask_lock = None
 
     def destroy(self) -> None:
         """Close every descriptor that the mirror holds."""
@@ -100,20 +162,9 @@ class MirrorBase(FileSystem):
         if self._read_only:
             fail(errno.EROFS)
 
-    def _assume(self, ctx: Context) -> int:
-        """Create in the name of the caller from here to :meth:`_restore`, which takes what this returns.
-
-        The umask is given to the kernel as well: it leaves it out where the directory has a default ACL.
-        """
-        old = os.umask(ctx.umask)
-        if self._credentials.can_assume:
-            self._credentials.assume(ctx.uid, ctx.gid)
-        return old
-
-    def _restore(self, ctx: Context, umask: int) -> None:
-        if self._credentials.can_assume:
-            self._credentials.restore(ctx.uid, ctx.gid)
-        os.umask(umask)
+    def _as(self, ctx: Context) -> InTheNameOf:
+        """A context in which what is made belongs to the caller."""
+        return InTheNameOf(ctx, self._credentials, self._umask_lock)
 
     def _clearing_set_ids(self, target: int | bytes, change: Callable[[], _T]) -> _T:
         """Make ``change`` to the content of ``target``, a descriptor or a path, and clear set-ID bits with it.

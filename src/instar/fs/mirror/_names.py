@@ -23,7 +23,6 @@ from instar.fs.mirror._nodes import Node, encode_name, fail
 
 __all__ = ["Names"]
 
-_DOTS: Final = frozenset({".", ".."})
 _CREATE: Final = os.O_CREAT | os.O_EXCL
 _PERMISSIONS: Final = 0o7777
 
@@ -32,15 +31,8 @@ class Names(MirrorBase):
     """The operations on names."""
 
     def lookup(self, ctx: Context, parent: int, name: str) -> Entry:
-        """Find a name. ``.`` and ``..`` are answered from the node table, for file handles of an exported mount."""
-        try:
-            raw = encode_name(name)
-        except OSError:
-            if name not in _DOTS:
-                raise
-            number = parent if name == "." else self.parent(parent)
-            return Entry(number, self.nodes.attr(number))
-        node, attr = self.nodes.find(self.nodes.fd(parent), raw)
+        """Find a name. ``.`` and ``..`` never come here: the transport answers them by :meth:`parent` and :meth:`getattr`."""
+        node, attr = self.nodes.find(self.nodes.fd(parent), encode_name(name))
         return Entry(node.number, attr)
 
     def parent(self, ino: int) -> int:
@@ -59,31 +51,22 @@ class Names(MirrorBase):
     def mknod(self, ctx: Context, parent: int, name: str, mode: int, rdev: int) -> Entry:
         """Make a file, fifo, socket or device node that belongs to the caller."""
         raw, dirfd = self._place(parent, name)
-        umask = self._assume(ctx)
-        try:
+        with self._as(ctx):
             os.mknod(raw, mode, rdev, dir_fd=dirfd)
-        finally:
-            self._restore(ctx, umask)
         return self._entry(self.nodes.find(dirfd, raw))
 
     def mkdir(self, ctx: Context, parent: int, name: str, mode: int) -> Entry:
         """Make a directory that belongs to the caller."""
         raw, dirfd = self._place(parent, name)
-        umask = self._assume(ctx)
-        try:
+        with self._as(ctx):
             os.mkdir(raw, mode & _PERMISSIONS, dir_fd=dirfd)
-        finally:
-            self._restore(ctx, umask)
         return self._entry(self.nodes.find(dirfd, raw))
 
     def symlink(self, ctx: Context, parent: int, name: str, target: str) -> Entry:
         """Make a symbolic link that belongs to the caller; where it points is not looked at."""
         raw, dirfd = self._place(parent, name)
-        umask = self._assume(ctx)
-        try:
+        with self._as(ctx):
             os.symlink(target.encode("utf-8", "surrogateescape"), raw, dir_fd=dirfd)
-        finally:
-            self._restore(ctx, umask)
         return self._entry(self.nodes.find(dirfd, raw))
 
     def create(self, ctx: Context, parent: int, name: str, mode: int, flags: int) -> tuple[Entry, Open]:
@@ -94,15 +77,13 @@ class Names(MirrorBase):
         """
         raw, dirfd = self._place(parent, name)
         opened = backing_flags(flags)
-        umask = self._assume(ctx)
         try:
-            fd = self.nodes.open_at(raw, opened | _CREATE, mode & _PERMISSIONS, dirfd)
+            with self._as(ctx):
+                fd = self.nodes.open_at(raw, opened | _CREATE, mode & _PERMISSIONS, dirfd)
         except FileExistsError:
             if flags & os.O_EXCL:
                 raise
             fail(errno.ESTALE)
-        finally:
-            self._restore(ctx, umask)
         return self._new_file(fd, opened)
 
     def tmpfile(self, ctx: Context, parent: int, mode: int, flags: int) -> tuple[Entry, Open]:
@@ -110,13 +91,10 @@ class Names(MirrorBase):
         self._check_writable()
         dirfd = self.nodes.fd(parent)
         opened = backing_flags(flags) & ~os.O_NOFOLLOW
-        umask = self._assume(ctx)
-        try:
+        with self._as(ctx):
             fd = self.nodes.open_at(
                 b".", opened | os.O_TMPFILE | flags & os.O_EXCL, mode & _PERMISSIONS, dirfd
             )
-        finally:
-            self._restore(ctx, umask)
         entry, file = self._new_file(fd, opened)
         self.nodes.pin(self.nodes.node(entry.ino))
         return entry, file
@@ -150,11 +128,8 @@ class Names(MirrorBase):
         new, newdir = self._place(newparent, newname)
         how = int(flags)
         if how & RenameFlags.WHITEOUT.value:
-            umask = self._assume(ctx)
-            try:
+            with self._as(ctx):
                 self._replacing(newdir, new, lambda: self._rename(olddir, old, newdir, new, how))
-            finally:
-                self._restore(ctx, umask)
         elif how:
             self._rename(olddir, old, newdir, new, how)
         else:

@@ -68,7 +68,7 @@ def encode_name(name: str) -> bytes:
         fail(errno.EINVAL)
     if raw.isalnum():  # most names, and never one of those below
         return raw
-    if b"/" in raw or b"\0" in raw or raw in _DOTS:
+    if "/" in name or "\0" in name or raw in _DOTS:
         fail(errno.EINVAL)
     return raw
 
@@ -97,15 +97,17 @@ class Volume:
     """A mount in the backing tree, and its nodes.
 
     ``fd`` is an open directory on it, which open_by_handle_at(2) needs, or -1 where nodes are not opened by handle. On one that
-    is not ``is_local`` attributes are asked for anew each time, as what is in memory may be out of date.
+    is not ``is_local`` attributes are asked for anew each time, as what is in memory may be out of date. Where it
+    ``has_fine_times``, a change that follows a look at the times always changes them.
     """
 
-    __slots__ = ("fd", "is_generated", "is_local", "mount_id", "nodes")
+    __slots__ = ("fd", "has_fine_times", "is_generated", "is_local", "mount_id", "nodes")
 
     def __init__(self, mount_id: int, kind: MountKind) -> None:
         self.mount_id = mount_id
         self.is_local = kind.is_local
         self.is_generated = kind.is_generated
+        self.has_fine_times = kind.has_fine_times
         self.fd = -1
         self.nodes: dict[bytes | tuple[int, int], Node] = {}
 
@@ -306,21 +308,28 @@ class NodeTable:
         try:
             status = self._status.at(fd, b"", _FD_QUIETLY)
             volume = self._volumes.get(status[21]) or self._volume(status[21], fd)
-            if not volume.is_local:
-                status = self._status.at(fd)
-            key = self._key(volume, fd, status)
+            try:
+                if not volume.is_local:
+                    status = self._status.at(fd)
+                key = self._key(volume, fd, status)
+                node = volume.nodes.get(key)
+                own = -1
+                if node is None and not keep and not isinstance(key, bytes):
+                    own = self.open_at(b"/proc/self/fd/%d" % fd, os.O_PATH | os.O_CLOEXEC)
+            except OSError:
+                self._drop_if_empty(volume)
+                raise
         except OSError:
             if keep:
                 os.close(fd)
             raise
-        node = volume.nodes.get(key)
         if node is None:
             node = self._new(volume, key, status)
             if keep:
                 self._keep(node, fd)
                 self._enliven(node, status)
-            elif not node.handle:
-                self._keep(node, self.open_at(b"/proc/self/fd/%d" % fd, os.O_PATH | os.O_CLOEXEC))
+            elif own >= 0:
+                self._keep(node, own)
         elif keep:
             if node.fd < 0:
                 self._keep(node, fd)
@@ -449,6 +458,10 @@ class NodeTable:
         self.kept.discard(node)
         if node.fd >= 0:
             self._close_fd(node)
+        self._drop_if_empty(volume)
+
+    def _drop_if_empty(self, volume: Volume) -> None:
+        """Let a mount go of which no node is known: it could not be unmounted for the descriptor that is open on it."""
         if not volume.nodes:
             del self._volumes[volume.mount_id]
             if volume.fd >= 0:
