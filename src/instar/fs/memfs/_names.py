@@ -20,6 +20,7 @@ from instar.fs._types import (
 from instar.fs.memfs._inode import Inode
 from instar.fs.memfs._space import NODE_SPACE
 from instar.fs.memfs._store import NAME_MAX, Store, fail
+from instar.fs.memfs._tables import tighten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +43,7 @@ class Names(Store):
         if node is not None and node.nlink == 0:
             del self._nodes[ino]
             self._space.forget(node)
+            tighten(self._nodes)
 
     def mknod(self, ctx: Context, parent: int, name: str, mode: int, rdev: int) -> Entry:
         node = self._make(ctx, parent, name, mode, rdev)
@@ -97,7 +99,9 @@ class Names(Store):
 
     def _remove(self, parent: int, name: str, node: Inode) -> None:
         directory = self._node(parent)
-        del self._directory(parent)[name]
+        children = self._directory(parent)
+        del children[name]
+        tighten(children)
         self._leave(directory, node)
         self._drop_link(node)
         directory.mtime = directory.ctime = node.ctime = now_ns()
@@ -145,7 +149,9 @@ class Names(Store):
             if whiteout is not None:
                 self._enter(source_dir, name, whiteout)
             else:
-                del self._directory(parent)[name]
+                children = self._directory(parent)
+                del children[name]
+                tighten(children)
         node.ctime = now
         for directory in (source_dir, target_dir):
             directory.mtime = directory.ctime = now

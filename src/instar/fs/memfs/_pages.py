@@ -3,8 +3,9 @@
 
 A page that was never written does not exist and reads as zeros, so a file of a billion bytes with nothing in it costs
 one empty dictionary. A page is an immutable ``bytes`` object of at most `PAGE_SIZE` bytes; what it lacks at its end is
-zeros, so a small file takes its own size. An empty page is one that ``fallocate`` reserved: it counts as allocated and
-is, as in ext4's unwritten extents, a hole to ``SEEK_DATA``.
+zeros, so a small file takes its own size. What ``fallocate`` reserved is kept as ranges, whatever their length: it counts
+as allocated and is, as in ext4's unwritten extents, a hole to ``SEEK_DATA``. Nothing here takes longer than the pages that
+exist and are concerned.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from __future__ import annotations
 import errno
 import os
 from typing import TYPE_CHECKING, Final
+
+from instar.fs.memfs._ranges import Ranges
+from instar.fs.memfs._tables import tighten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +26,7 @@ PAGE_SIZE: Final = 4096
 _SHIFT: Final = 12
 _MASK: Final = PAGE_SIZE - 1
 _ZEROS: Final = bytes(PAGE_SIZE)
-_RESERVED: Final = b""
+_NOTHING: Final = b""
 
 
 class Pages:
@@ -31,18 +35,21 @@ class Pages:
     ``charge`` is called with the number of pages that an operation is about to add (negative: has freed); it raises
     ``ENOSPC`` before anything has changed.
 
-    Invariants: every key is non-negative; every page is at most `PAGE_SIZE` bytes.
+    Invariants: every key is non-negative; every page is at most `PAGE_SIZE` bytes; ``_allocated`` is the number of
+    different pages that are in ``_pages``, in ``_reserved``, or in both.
     """
 
-    __slots__ = ("_charge", "_pages")
+    __slots__ = ("_allocated", "_charge", "_pages", "_reserved")
 
     def __init__(self, charge: Callable[[int], None]) -> None:
         self._pages: dict[int, bytes] = {}
+        self._reserved: Ranges | None = None
+        self._allocated = 0
         self._charge = charge
 
     def __len__(self) -> int:
         """How many pages are allocated."""
-        return len(self._pages)
+        return self._allocated
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly ``size`` bytes from ``offset``; what was never written is zeros."""
@@ -52,7 +59,7 @@ class Pages:
         first, skip = offset >> _SHIFT, offset & _MASK
         last = (offset + size - 1) >> _SHIFT
         if first == last:
-            page = pages.get(first, _RESERVED)[skip : skip + size]
+            page = pages.get(first, _NOTHING)[skip : skip + size]
             return page if len(page) == size else page.ljust(size, b"\0")
         get = pages.get
         parts = []
@@ -69,16 +76,21 @@ class Pages:
             return
         pages = self._pages
         first, last = offset >> _SHIFT, (offset + size - 1) >> _SHIFT
-        fresh = sum(index not in pages for index in range(first, last + 1))
+        reserved = self._reserved
+        if reserved is None:
+            fresh = sum(index not in pages for index in range(first, last + 1))
+        else:
+            fresh = sum(index not in pages and index not in reserved for index in range(first, last + 1))
         if fresh:
             self._charge(fresh)
+            self._allocated += fresh
         at = 0
         skip = offset & _MASK
         for index in range(first, last + 1):
             piece = bytes(data[at : at + PAGE_SIZE - skip])
             at += len(piece)
             if len(piece) < PAGE_SIZE:
-                old = pages.get(index, _RESERVED)
+                old = pages.get(index, _NOTHING)
                 if skip or len(old) > len(piece):
                     piece = old[:skip].ljust(skip, b"\0") + piece + old[skip + len(piece) :]
             pages[index] = piece
@@ -86,33 +98,19 @@ class Pages:
 
     def reserve(self, offset: int, length: int) -> None:
         """Allocate what is missing in a range, as zeros. Raises ``ENOSPC`` before anything has changed."""
-        pages = self._pages
-        first, last = offset >> _SHIFT, (offset + length - 1) >> _SHIFT
-        # Charge before the pages are listed: a range that can never fit must not take memory first.
-        count = last - first + 1
-        if count <= len(pages) * 2 or count < 1024:
-            missing = [index for index in range(first, last + 1) if index not in pages]
-            self._charge(len(missing))
-        else:
-            present = sum(first <= index <= last for index in pages)
-            self._charge(count - present)
-            missing = [index for index in range(first, last + 1) if index not in pages]
-        pages.update(dict.fromkeys(missing, _RESERVED))
+        first, stop = offset >> _SHIFT, (offset + length + _MASK) >> _SHIFT
+        reserved = Ranges() if self._reserved is None else self._reserved
+        fresh = stop - first - reserved.count(first, stop)
+        fresh -= sum(index not in reserved for index in self._present(first, stop))
+        self._charge(fresh)
+        self._allocated += fresh
+        reserved.add(first, stop)
+        self._reserved = reserved
 
     def punch(self, offset: int, length: int) -> None:
         """Free the whole pages of a range and zero the parts of pages at its ends."""
-        if length <= 0:
-            return
-        end = offset + length
-        first_whole, last_whole = (offset + _MASK) >> _SHIFT, end >> _SHIFT
-        if first_whole > last_whole:  # within one page
-            self._zero(offset >> _SHIFT, offset & _MASK, end & _MASK)
-            return
-        if offset & _MASK:
-            self._zero(offset >> _SHIFT, offset & _MASK, PAGE_SIZE)
-        if end & _MASK:
-            self._zero(last_whole, 0, end & _MASK)
-        self._drop(first_whole, last_whole)
+        first, stop = self._zero_ends(offset, length)
+        self._drop(first, stop)
 
     def truncate(self, size: int) -> None:
         """Forget everything from ``size`` on."""
@@ -125,14 +123,10 @@ class Pages:
     def zero(self, offset: int, length: int) -> None:
         """Make a range read as zeros and stay allocated (``FALLOC_FL_ZERO_RANGE``)."""
         self.reserve(offset, length)
-        end = offset + length
-        for index in range(offset >> _SHIFT, ((end - 1) >> _SHIFT) + 1):
-            start = max(offset - (index << _SHIFT), 0)
-            stop = min(end - (index << _SHIFT), PAGE_SIZE)
-            if start == 0 and stop == PAGE_SIZE:
-                self._pages[index] = _RESERVED
-            else:
-                self._zero(index, start, stop)
+        first, stop = self._zero_ends(offset, length)
+        for index in self._present(first, stop):
+            del self._pages[index]  # and it stays allocated, because it is reserved
+        tighten(self._pages)
 
     def seek(self, offset: int, size: int, whence: int) -> int:
         """Answer ``SEEK_DATA`` or ``SEEK_HOLE`` in a file of ``size`` bytes. Raises ``ENXIO``, as ``lseek(2)`` says."""
@@ -160,20 +154,56 @@ class Pages:
             assert index >= 0, index
             assert len(page) <= PAGE_SIZE, (index, len(page))
 
+        if self._reserved is not None:
+            self._reserved.assert_invariants()
+        reserved = self._reserved or Ranges()
+        only_here = sum(index not in reserved for index in self._pages)
+        assert self._allocated == reserved.count(0, None) + only_here
+
+    def _present(self, first: int, stop: int | None) -> list[int]:
+        """The pages of a range that hold something, in no order that counts."""
+        pages = self._pages
+        if stop is not None and stop - first < len(pages):
+            return [index for index in range(first, stop) if index in pages]
+        return [index for index in pages if index >= first and (stop is None or index < stop)]
+
+    def _zero_ends(self, offset: int, length: int) -> tuple[int, int]:
+        """Zero the parts of pages at the ends of a range, and return the range of whole pages between them."""
+        end = offset + length
+        first, stop = (offset + _MASK) >> _SHIFT, end >> _SHIFT
+        if length <= 0:
+            return first, first
+        if first > stop:  # within one page
+            self._zero(stop, offset & _MASK, end & _MASK)
+            return first, first
+        if offset & _MASK:
+            self._zero(first - 1, offset & _MASK, PAGE_SIZE)
+        if end & _MASK:
+            self._zero(stop, 0, end & _MASK)
+        return first, stop
+
     def _zero(self, index: int, start: int, stop: int) -> None:
         page = self._pages.get(index)
         if page and len(page) > start:
             self._pages[index] = page[:start] + bytes(min(stop, len(page)) - start) + page[stop:]
 
     def _drop(self, first: int, stop: int | None) -> None:
-        pages = self._pages
-        if not pages:
+        if not self._allocated:
             return
-        if stop is not None and stop - first < len(pages):
-            doomed = [index for index in range(first, stop) if index in pages]
+        pages, reserved = self._pages, self._reserved
+        doomed = self._present(first, stop)
+        freed = len(doomed)
+        if reserved is not None:
+            freed = reserved.count(first, stop) + sum(index not in reserved for index in doomed)
+            reserved.remove(first, stop)
+            if not reserved:
+                self._reserved = None
+        if len(doomed) == len(pages):
+            pages.clear()
         else:
-            doomed = [index for index in pages if index >= first and (stop is None or index < stop)]
-        for index in doomed:
-            del pages[index]
-        if doomed:
-            self._charge(-len(doomed))
+            for index in doomed:
+                del pages[index]
+            tighten(pages)
+        if freed:
+            self._allocated -= freed
+            self._charge(-freed)
