@@ -93,6 +93,10 @@ class Body:
         return spec
 
     def evaluate(self, name: str, text: str) -> Any:
+        if text.isidentifier():  # as nearly all are; looking up a name needs no compiler
+            for names in (self.namespace, self.locals, self.globals):
+                if text in names:
+                    return names[text]
         scope = {**self.locals, **self.namespace}
         try:
             return eval(text, self.globals, scope)  # noqa: S307 # the annotation that stands in the class body

@@ -41,12 +41,14 @@ __all__ = ["Flat", "compile_source", "flatten"]
 
 ByteOrder = Literal["little", "big"]
 
+# A dataclass that nobody outside sees is made without `==` and `repr`: each costs start-up time.
+
 # Nesting multiplies: a few hostile types of BTF could ask for more text than memory holds. The largest structures
 # of a kernel have some thousands.
 _MAX_FIELDS: Final = 1 << 15
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Slot:
     """One run of bytes and how it becomes a value.
 
@@ -65,7 +67,7 @@ class Slot:
     after: list[str] = _dc_field(default_factory=list)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Flat:
     """A layout as slots, in the order of their offsets.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from dataclasses import field as _dc_field
 from typing import Annotated, Any, Final, TypeVar, cast, get_args, get_origin, overload
 
+from instar.layout import _types
 from instar.layout._types import (
     Array,
     Bits,
@@ -54,7 +55,7 @@ _CBOOL: Final = Scalar("cbool", 1, 1, Kind.BOOL, "?", "", "_Bool")
 MISSING: Final[Any] = object()  # "no default given"; None may be a mistake worth naming
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Spec:
     """A field's full declaration: the value of `array(...)` and its kin, or the metadata of a scalar."""
 
@@ -66,7 +67,7 @@ class Spec:
     mistake: str = ""  # what is wrong, told when the class and the field are known
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Entry:
     """One declaration in a body: a name with its unread annotation, or a `Group`."""
 
@@ -74,7 +75,7 @@ class Entry:
     annotation: Any  # a string, or the object where annotations are not postponed
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Group:
     """An anonymous structure or union: what `with struct():` and `with union():` open."""
 
@@ -311,6 +312,9 @@ def resolve(annotation: object) -> Spec | None:
         return annotation
     if isinstance(annotation, (Scalar, Enumerated, Array, Trailing, Bits)):
         return Spec(annotation)
+    known = _PLAIN.get(id(annotation))
+    if known is not None:
+        return known
     if get_origin(annotation) is Annotated:
         for extra in get_args(annotation)[1:]:
             found = resolve(extra)
@@ -324,3 +328,15 @@ def resolve(annotation: object) -> Spec | None:
     if isinstance(annotation, type) and issubclass(annotation, (_enum.IntEnum, _enum.IntFlag)):
         return Spec(Enumerated(annotation, enum_scalar(annotation)))
     return None
+
+
+# `u32` and its kin by identity, which is quicker to look up than what `Annotated` holds.
+_PLAIN: Final = {
+    id(alias): Spec(get_args(alias)[1])
+    for alias in (
+        *(_types.u8, _types.u16, _types.u32, _types.u64, _types.u128),
+        *(_types.s8, _types.s16, _types.s32, _types.s64, _types.s128),
+        *(_types.le16, _types.le32, _types.le64, _types.be16, _types.be32, _types.be64),
+        *(_types.f32, _types.f64, _types.cbool, _types.char, _types.ptr),
+    )
+}

@@ -3,13 +3,17 @@
 
 The fast path of each function has no check that `struct` makes itself; when `struct` refuses, `_explain` looks
 for the field to blame.
+
+All that can be wrong is found when the class is defined. The text is written and compiled when one of its
+functions is first looked up: a protocol has a hundred structures, and a program that starts uses few of them.
+Until then a `_Late` stands in the place of each.
 """
 
 from __future__ import annotations
 
 import copy
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from instar.layout import _codegen, _values, _view
@@ -23,15 +27,48 @@ if TYPE_CHECKING:
 __all__ = ["finish_struct", "finish_union"]
 
 
-def _adopt(cls: LayoutMeta, made: Mapping[str, Callable[..., Any]]) -> None:
-    """Put generated functions on the class, with the docstrings of the base, unless the body has its own."""
-    for key, func in made.items():
-        func.__doc__ = getattr(getattr(super(cls, cls), key, None), "__doc__", None)
-        func.__qualname__ = f"{cls.__qualname__}.{key}"
-        func.__module__ = cls.__module__
-        if key not in cls.__dict__ or key == "__hash__":
-            static = key in {"unpack", "unpack_from", "view"}
-            setattr(cls, key, staticmethod(func) if static else func)
+class _Late:
+    """Stands for a generated attribute of `cls`; the first look-up of any makes them all.
+
+    Looking up `cls.pack` gives the function itself, so that who keeps it pays nothing on a call. Two threads that
+    come at the same time make two equal sets.
+    """
+
+    __slots__ = ("cls", "key", "make")
+
+    def __init__(self, cls: LayoutMeta, key: str, make: Callable[[], None]) -> None:
+        self.cls, self.key, self.make = cls, key, make
+
+    def __get__(self, obj: object, owner: type | None = None) -> Any:
+        if self.cls.__dict__[self.key] is self:
+            self.make()
+        found = self.cls.__dict__[self.key]
+        return found.__get__(obj, owner) if hasattr(found, "__get__") else found
+
+
+_STATIC: Final = frozenset({"unpack", "unpack_from"})
+
+
+def _later(cls: LayoutMeta, lines: Callable[[], list[str]], names: dict[str, Any]) -> None:
+    """Put the functions that the text `lines()` defines on the class, when one is looked up.
+
+    They get the docstrings of the base. A function that the class body has under such a name stays.
+    """
+    keys = [k for k in ("__init__", "__eq__", "pack", "pack_into", *_STATIC) if k not in cls.__dict__]
+
+    def make() -> None:
+        source = "\n".join(lines()) + "\n"
+        made = _codegen.compile_source(cls.__qualname__, cls.__module__, source, names)
+        for key in keys:
+            func = made[key]
+            func.__doc__ = getattr(getattr(super(cls, cls), key, None), "__doc__", None)
+            func.__qualname__ = f"{cls.__qualname__}.{key}"
+            func.__module__ = cls.__module__
+            setattr(cls, key, staticmethod(func) if key in _STATIC else func)
+        cls.SOURCE = source
+
+    for key in (*keys, "SOURCE"):
+        setattr(cls, key, _Late(cls, key, make))
 
 
 def _init_lines(cls: LayoutMeta, names: dict[str, Any]) -> list[str]:
@@ -159,12 +196,7 @@ def finish_struct(cls: LayoutMeta) -> None:
         "_unpack": cls.CODEC.unpack,
         "_unpack_from": cls.CODEC.unpack_from,
     }
-    lines = _init_lines(cls, names)
-    lines += _eq_lines(cls)
-    lines += _struct_io_lines(cls, flat)
-    cls.SOURCE = "\n".join(lines) + "\n"
-    made = _codegen.compile_source(cls.__qualname__, cls.__module__, cls.SOURCE, names)
-    _adopt(cls, made)
+    _later(cls, lambda: _init_lines(cls, names) + _eq_lines(cls) + _struct_io_lines(cls, flat), names)
     _view.attach(cls)
 
 
@@ -251,9 +283,13 @@ def finish_union(cls: LayoutMeta) -> None:
         "_make": _values.blank(cls),
         "_memoryview": memoryview,
     }
-    lines = _init_lines(cls, names)
+    _later(cls, lambda: _init_lines(cls, names) + _union_io_lines(cls), names)
+    _view.attach(cls)
+
+
+def _union_io_lines(cls: LayoutMeta) -> list[str]:
     n = cls.SIZE
-    lines += [
+    return [
         "def __eq__(self, other):",
         "    if not isinstance(other, _cls):",
         "        return NotImplemented",
@@ -280,6 +316,3 @@ def finish_union(cls: LayoutMeta) -> None:
         "    self.__layout_o__ = 0",
         "    return self",
     ]
-    cls.SOURCE = "\n".join(lines) + "\n"
-    _adopt(cls, _codegen.compile_source(cls.__qualname__, cls.__module__, cls.SOURCE, names))
-    _view.attach(cls)

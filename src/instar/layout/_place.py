@@ -74,7 +74,7 @@ class Field:
     cname: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Region:
     """The bytes of an anonymous union inside a structure."""
 
@@ -82,7 +82,7 @@ class Region:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Flex:
     """The flexible array at a structure's end, perhaps inside its last members."""
 
@@ -91,7 +91,7 @@ class Flex:
     elem: FieldType
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Leaf:
     """A field on its way: placed in its group, not yet in the whole. Numbers in bits."""
 
@@ -106,7 +106,7 @@ class Leaf:
 # ----------------------------------------------------------------------------------------- the placing
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Placed:
     """One placed group; sizes in bytes, the offsets of its leaves in bits.
 

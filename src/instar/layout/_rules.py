@@ -16,6 +16,7 @@ The rules are those that gcc and clang follow for the System V ABI (x86-64 psABI
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 __all__ = ["Abi", "Member", "Placement", "align_up", "host_abi", "place"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Abi:
     """What differs between machines.
 
@@ -34,12 +35,13 @@ class Abi:
     unnamed_bits_align: bool
 
 
+@functools.cache
 def host_abi() -> Abi:
     """The rules of the machine that this runs on."""
     return Abi(unnamed_bits_align=os.uname().machine in {"aarch64", "arm64"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Member:
     """One member to place: sizes and alignments in bytes, `width` in bits for a bit-field (else None).
 
@@ -56,7 +58,7 @@ class Member:
     at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Placement:
     """The result: size and alignment in bytes, and for each member its first bit."""
 
