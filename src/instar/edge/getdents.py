@@ -49,12 +49,12 @@ class DirectoryReader:
         if count == 0:
             return []
         data = bytes(self._view[:count])
-        entries = []
+        entries: list[tuple[int, int, int, bytes]] = []
+        append, unpack, end = entries.append, _HEAD.unpack_from, data.index
         place = 0
-        unpack = _HEAD.unpack_from
         while place < count:
             ino, offset, length, kind = unpack(data, place)
             start = place + _HEAD_SIZE
-            entries.append((ino, offset, kind, data[start : data.index(0, start)]))
+            append((ino, offset, kind, data[start : end(0, start)]))
             place += length
         return entries

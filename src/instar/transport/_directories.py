@@ -84,17 +84,17 @@ class DirectoryStream:
         return listing
 
     def _fill_plain(self, listing: Listing, iterator: Iterator[DirEntry]) -> None:
-        """Pack names until no more fit: the tight loop of large directories (`benchmarks/metadata.py`, readdir)."""
-        add = listing.buffer.add
+        """Pack names until no more fit."""
         if self._held is not None:
             iterator = itertools.chain((self._held,), iterator)
             self._held = None
-        for line in iterator:
-            wire_cookie = _wire_cookie(line, self._at)
-            if not add(line.ino, wire_cookie, line.mode >> 12, line.name):
-                self._held = line
-                return
-            self._at = wire_cookie
+        buffer = listing.buffer
+        buffer.cookie = start = self._at - _DOTS
+        try:
+            self._held = buffer.extend(iterator, _DOTS, _check_line)
+        finally:
+            if buffer.cookie != start:
+                self._at = buffer.cookie + _DOTS
 
     def _fill_plus(
         self, session: Session, ctx: Context, ino: int, listing: Listing, iterator: Iterator[DirEntry]
@@ -251,20 +251,25 @@ async def _awaited(lines: Awaitable[Any]) -> AsyncIterator[DirEntry]:
 
 
 def _wire_cookie(line: DirEntry, at: int) -> int:
-    """The cookie of a line as the kernel gets it, where the line is one that may follow the cookie ``at``."""
+    """The cookie of a line as the kernel gets it, where the line is one that may follow the wire cookie ``at``."""
+    _check_line(line, at - _DOTS)
+    return line.cookie + _DOTS
+
+
+def _check_line(line: DirEntry, last: int) -> None:
+    """Raise what is wrong with a line that follows one with the cookie ``last``."""
     if not isinstance(line, DirEntry):
         raise TypeError(f"readdir gave {line!r}, which is not a DirEntry")
     cookie = line.cookie
     if not 0 < cookie < _COOKIE_MAX:
         raise ValueError(f"readdir gave {line.name!r} the cookie {cookie}; it must be from 1 to 2**63 - 4")
-    if cookie + _DOTS == at:
+    if cookie == last:
         raise ValueError(
             f"readdir gave {line.name!r} the cookie {cookie}, which is that of the entry before: each entry has its "
             f"own, and a listing that is resumed with one goes on behind it"
         )
     if line.name in _DOT_NAMES:
         raise ValueError(f"readdir gave {line.name!r}: leave it out, every directory gets it by itself")
-    return cookie + _DOTS
 
 
 def _check_name(name: str) -> None:

@@ -271,3 +271,71 @@ def test_listing_never_exceeds_its_size_and_reads_back(size, lines):
     assert [line.name for line in reply.entries] == taken
     _, reply = w.decode_reply(Opcode.FUSE_READDIRPLUS, w.out_header(len(plus), 1) + bytes(plus))
     assert [line.dirent.name for line in reply.entries] == taken_plus
+
+
+class Line:
+    """A line as :meth:`DirentBuffer.extend` takes it."""
+
+    def __init__(self, name, cookie=1, ino=3, mode=0o100644):
+        self.name, self.cookie, self.ino, self.mode = name, cookie, ino, mode
+
+
+def passed(line, last):
+    """A check that finds nothing wrong."""
+
+
+@given(
+    size=st.integers(0, 3000),
+    lines=st.lists(st.tuples(strategies.NAMES, st.integers(1, 1 << 40)), max_size=30),
+)
+def test_lines_in_a_run_are_packed_as_one_by_one(size, lines):
+    one_by_one, run = w.DirentBuffer(size), w.DirentBuffer(size)
+    lines = [Line(name, cookie) for name, cookie in lines]
+    left = next((each for each in lines if not one_by_one.add(3, each.cookie + 2, 8, each.name)), None)
+    assert run.extend(iter(lines), 2, passed) is left
+    assert bytes(run) == bytes(one_by_one)
+    assert run.room == one_by_one.room
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\0b", "x" * 1025, "\ud800", None])
+@pytest.mark.parametrize("size", [80, 4096])
+def test_lines_before_one_that_cannot_be_packed_stand(name, size):
+    listing = w.DirentBuffer(size)
+    with pytest.raises(EncodeError):
+        listing.extend([Line("good", 5), Line(name, 6), Line("after", 7)], 2, passed)
+    assert bytes(listing) == struct.pack("=QQII8s", 3, 7, 4, 8, b"good")
+    assert listing.cookie == 5
+
+
+@pytest.mark.parametrize("cookie", [-1, 1 << 63, (1 << 63) - 2])
+def test_cookie_that_the_shift_brings_outside_63_bits_is_refused(cookie):
+    with pytest.raises(EncodeError, match="cookie"):
+        w.DirentBuffer(4096).extend([Line("a", cookie)], 2, passed)
+
+
+@pytest.mark.parametrize(
+    "odd", [Line("."), Line("..."), Line("a", 0), Line("a", 1), Line("a/b"), Line("\0", 9), Line(7)]
+)
+def test_line_that_is_not_plain_is_checked_with_the_cookie_before_it(odd):
+    seen = []
+
+    def check(line, last):
+        seen.append((line, last))
+        raise ArithmeticError
+
+    listing = w.DirentBuffer(4096)
+    with pytest.raises(ArithmeticError):
+        listing.extend([Line("plain", 1), odd], 2, check)
+    assert set(seen) == {(odd, 1)}
+    assert len(listing) == 32
+
+
+def test_what_the_lines_raise_passes_and_the_lines_before_it_stand():
+    def lines():
+        yield Line("a")
+        raise ZeroDivisionError
+
+    listing = w.DirentBuffer(4096)
+    with pytest.raises(ZeroDivisionError):
+        listing.extend(lines(), 2, passed)
+    assert len(listing) == 32

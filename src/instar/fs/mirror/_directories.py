@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from typing import Final
 
@@ -29,6 +30,7 @@ _OPEN_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAPPED: Final = (1 << 63) - (1 << 32)  # cookies from here on are of our making
 _MAPPED_END: Final = (1 << 63) - 16
 _DOTS: Final = frozenset({b".", b".."})
+_DT_DIR: Final = stat.S_IFDIR >> 12
 
 
 class OpenDirectory:
@@ -90,9 +92,13 @@ class Directories(MirrorBase):
         self._next_directory = fh + 1
         self.directories[fh] = OpenDirectory(fd, node, node.tag)
         # The kernel keeps a listing until the directory's mtime changes. A change within the same tick of the clock
-        # leaves the mtime as it is, so a directory that has only just changed is not to be kept yet.
+        # leaves the mtime as it is, so a directory that has only just changed is not to be kept yet, unless each change
+        # that follows a look at the mtime gets one of its own.
         # File systems whose listings change without it (proc) or elsewhere (nfs) are never kept.
-        settled = node.volume.is_local and now_ns() - os.fstat(fd).st_mtime_ns > _TICK_NS
+        volume = node.volume
+        settled = volume.has_fine_times or (
+            volume.is_local and now_ns() - os.fstat(fd).st_mtime_ns > _TICK_NS
+        )
         return Open(fh, cache_dir=settled, keep_cache=settled)
 
     def _directory(self, fh: int) -> OpenDirectory:
@@ -108,17 +114,18 @@ class Directories(MirrorBase):
 
     def _entries(self, directory: OpenDirectory, offset: int) -> Iterator[DirEntry]:
         tag = directory.tag
+        mapped = directory.cookie
         while batch := self._batch(directory, offset):
             for ino, after, kind, name in batch:
-                offset = after
-                if name in _DOTS:
+                if kind == _DT_DIR and name in _DOTS:
                     continue
                 yield DirEntry(
                     name.decode("utf-8", "surrogateescape"),
                     ino ^ tag,
                     kind << 12,
-                    after if 0 < after < _MAPPED else directory.cookie(after),
+                    after if 0 < after < _MAPPED else mapped(after),
                 )
+            offset = batch[-1][1]
 
     def _batch(self, directory: OpenDirectory, offset: int) -> list[tuple[int, int, int, bytes]]:
         """The entries after ``offset``. Other listings of the same open directory may have moved it meanwhile."""

@@ -10,6 +10,7 @@ Specification: proc_pid_mountinfo(5), proc_pid_fdinfo(5); the line ``fuse_connec
 from __future__ import annotations
 
 import os
+import re
 from typing import Final, NamedTuple
 
 __all__ = ["MountKind", "mount_kind", "served_here"]
@@ -29,6 +30,10 @@ _LASTING_HANDLES: Final = frozenset(
         "bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "squashfs", "tmpfs", "udf", "xfs", "zfs",
     }
 )  # fmt: skip
+#: Those that have multigrain timestamps, from Linux 6.13 on (Documentation/filesystems/multigrain-ts.rst): a change that follows
+#: a stat(2) gets a time of its own. (tmpfs has them as well, but not for each change of a directory.)
+_MULTIGRAIN: Final = frozenset({"btrfs", "ext4", "xfs"})
+_MULTIGRAIN_SINCE: Final = (6, 13)
 #: File systems whose files are made as they are read and say that they are empty, or a page long.
 _GENERATED: Final = frozenset(
     {"cgroup", "cgroup2", "debugfs", "fusectl", "proc", "securityfs", "sysfs", "tracefs"}
@@ -48,6 +53,11 @@ class MountKind(NamedTuple):
         return self.fstype in _LOCAL
 
     @property
+    def has_fine_times(self) -> bool:
+        """Whether a change always changes the times that were read before it."""
+        return self.fstype in _MULTIGRAIN and _kernel() >= _MULTIGRAIN_SINCE
+
+    @property
     def has_lasting_handles(self) -> bool:
         """Whether a file handle opens its file at any time."""
         return self.fstype in _LASTING_HANDLES
@@ -61,6 +71,11 @@ class MountKind(NamedTuple):
     def is_own(self) -> bool:
         """Whether this process serves it."""
         return self.fstype.startswith("fuse") and self.minor in served_here()
+
+
+def _kernel() -> tuple[int, ...]:
+    """The numbers of the running kernel's release."""
+    return tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
 
 
 _UNKNOWN: Final = MountKind("", 0, 0)

@@ -11,7 +11,8 @@ kernel refuses: one bad name there fails the whole listing, so names are checked
 from __future__ import annotations
 
 import struct
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol, TypeVar
 
 from instar.wire.fuse._errors import EncodeError
 from instar.wire.fuse._names import ENCODING, ERRORS
@@ -19,7 +20,7 @@ from instar.wire.fuse._replies import AttrLike
 from instar.wire.fuse._reply_encode import encode_entry
 from instar.wire.fuse._structs_out import FuseDirent, FuseEntryOut
 
-__all__ = ["FUSE_NAME_MAX", "NAME_OFFSET", "NAME_OFFSET_PLUS", "DirentBuffer"]
+__all__ = ["FUSE_NAME_MAX", "NAME_OFFSET", "NAME_OFFSET_PLUS", "DirentBuffer", "DirentLike"]
 
 #: The longest name in bytes that kernels before 6.15 take in a listing.
 FUSE_NAME_MAX: Final = 1024
@@ -29,6 +30,7 @@ NAME_OFFSET: Final = FuseDirent.SIZE
 NAME_OFFSET_PLUS: Final = FuseEntryOut.SIZE + FuseDirent.SIZE
 
 _COOKIE_MAX: Final = (1 << 63) - 1
+_DOT: Final = ord(".")
 _dirent = FuseDirent.CODEC
 _ZEROS: Final = tuple(bytes(count) for count in range(8))
 
@@ -37,6 +39,22 @@ _ZEROS: Final = tuple(bytes(count) for count in range(8))
 _PACK: Final = tuple(
     struct.Struct(f"{FuseDirent.FORMAT}{units * 8}s").pack for units in range((FUSE_NAME_MAX + 7) // 8 + 1)
 )
+
+
+class DirentLike(Protocol):
+    """A line of a listing, as :meth:`DirentBuffer.extend` takes it. ``mode`` needs only the file type."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ino(self) -> int: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def cookie(self) -> int: ...
+
+
+L = TypeVar("L", bound=DirentLike)
 
 
 class DirentBuffer:
@@ -49,11 +67,13 @@ class DirentBuffer:
     32
     """
 
-    __slots__ = ("_data", "_room")
+    __slots__ = ("_data", "_room", "cookie")
 
     def __init__(self, size: int) -> None:
         self._data = bytearray()
         self._room = size
+        #: What stands behind the last line that :meth:`extend` added, before the shift; 0 at first.
+        self.cookie = 0
 
     def add(self, ino: int, cookie: int, type: int, name: str) -> bool:  # noqa: A002 - the header's name
         """Add a line: node, the cookie that stands *behind* it, the DT_* number of its type, and its name.
@@ -68,8 +88,8 @@ class DirentBuffer:
             length = len(raw)
             if (
                 not 0 < length <= FUSE_NAME_MAX
-                or b"/" in raw
-                or b"\0" in raw
+                or "/" in name
+                or "\0" in name
                 or not 0 <= cookie <= _COOKIE_MAX
             ):
                 raise _bad_line(name, cookie)
@@ -82,6 +102,52 @@ class DirentBuffer:
             raise EncodeError(f"readdir: {(ino, cookie, type, name)!r} does not fit: {error}") from error
         self._room = room
         return True
+
+    def extend(self, lines: Iterable[L], shift: int, check: Callable[[L, int], object]) -> L | None:
+        """Add a line for each of ``lines`` until one does not fit: what large directories spend their time in.
+
+        Cookies go out raised by ``shift``. ``check(line, cookie)`` is called for each line that is not plain, with the
+        cookie of the line before it: a name that begins with a dot, a cookie that is not above the one before, anything that
+        cannot be packed. It raises what is wrong with the line, if something is.
+
+        Returns the line that did not fit, or None at the end of ``lines``. Whatever is raised, the lines before it stand.
+
+        Raises:
+            EncodeError: as :meth:`add`, where ``check`` let the line pass. What ``lines`` and ``check`` raise is passed on.
+        """
+        room, last = self._room, self.cookie
+        limit = _COOKIE_MAX - shift
+        records: list[bytes] = []
+        append = records.append
+        packers = _PACK
+        try:
+            for line in lines:
+                try:
+                    name = line.name
+                    raw = name.encode(ENCODING, ERRORS)
+                    cookie = line.cookie
+                    if not last < cookie <= limit or raw[0] == _DOT:
+                        check(line, last)
+                    if "/" in name or "\0" in name or not 0 <= cookie <= limit:
+                        check(line, last)
+                        raise _bad_line(name, cookie if cookie < 0 else cookie + shift)
+                    length = len(raw)
+                    units = length + 7 >> 3
+                    left = room - NAME_OFFSET - (units << 3)
+                    if left < 0 and length <= FUSE_NAME_MAX:
+                        return line
+                    append(packers[units](line.ino, cookie + shift, length, line.mode >> 12, raw))
+                except (struct.error, TypeError, AttributeError, UnicodeEncodeError, IndexError) as error:
+                    check(line, last)
+                    if isinstance(error, IndexError):
+                        raise _bad_line(line.name, line.cookie + shift) from None
+                    raise EncodeError(f"readdir: {line!r} does not fit: {error}") from error
+                room = left
+                last = cookie
+            return None
+        finally:
+            self._data += b"".join(records)
+            self._room, self.cookie = room, last
 
     def add_plus(
         self,
@@ -110,8 +176,8 @@ class DirentBuffer:
             length = len(raw)
             if (
                 not 0 < length <= FUSE_NAME_MAX
-                or b"/" in raw
-                or b"\0" in raw
+                or "/" in name
+                or "\0" in name
                 or not 0 <= cookie <= _COOKIE_MAX
             ):
                 raise _bad_line(name, cookie)

@@ -68,7 +68,7 @@ def encode_text(what: str, text: str) -> bytes:
         raw = text.encode(ENCODING, ERRORS)
     except UnicodeEncodeError as error:
         raise EncodeError(f"{what}: {text!r} cannot be encoded as a name: {error.reason}") from error
-    if b"\0" in raw:
+    if "\0" in text:
         raise EncodeError(f"{what}: {text!r} holds a NUL")
     return raw + b"\0"
 
@@ -80,6 +80,6 @@ def encode_name(what: str, name: str) -> bytes:
         EncodeError: also for a name that is empty or holds a slash.
     """
     raw = encode_text(what, name)
-    if len(raw) == 1 or b"/" in raw:
+    if len(raw) == 1 or "/" in name:
         raise EncodeError(f"{what}: {name!r} is no name of a directory entry")
     return raw

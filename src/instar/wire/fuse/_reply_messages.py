@@ -196,7 +196,7 @@ def _dirent(what: str, body: memoryview, start: int) -> tuple[rep.Dirent, int]:
     if not length or after > len(body):
         raise ProtocolError(f"the reply to {what} has a name of {length} bytes, {len(body) - start} are left")
     raw = bytes(body[start : start + length])
-    if b"/" in raw or b"\0" in raw:
+    if ord("/") in raw or 0 in raw:
         raise ProtocolError(f"the reply to {what} has a line with the name {raw!r}")
     return rep.Dirent(ino, off, kind, raw.decode(ENCODING, ERRORS)), after
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the kernel may keep the listing of a directory that changed a moment ago."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from instar.edge.file_status import StatusReader
+from instar.fs.mirror._mounts import MountKind, mount_kind
+
+
+@pytest.mark.parametrize(
+    ("fstype", "release", "fine"),
+    [
+        ("ext4", "6.13.0", True),
+        ("xfs", "7.0-rc1", True),
+        ("btrfs", "6.18.5-custom", True),
+        ("ext4", "6.12.9-amd64", False),
+        ("ext4", "5.10.0-33-amd64", False),
+        ("tmpfs", "6.18.0", False),
+        ("nfs4", "6.18.0", False),
+    ],
+)
+def test_times_are_fine_where_the_kernel_has_multigrain_timestamps(monkeypatch, fstype, release, fine):
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "host", release, "#1", "x86_64")))
+    assert MountKind(fstype, 8, 1).has_fine_times is fine
+
+
+def test_a_look_at_the_times_sets_each_later_change_of_a_directory_apart(tmp_path):
+    """What the rule above rests on, tried on the file system that the tests run on where it has fine times."""
+    fd = os.open(tmp_path, os.O_PATH)
+    mount_id = StatusReader().at(fd)[21]
+    os.close(fd)
+    if not mount_kind(mount_id).has_fine_times:
+        pytest.skip(f"{tmp_path} is on a file system without multigrain timestamps")
+    seen = {tmp_path.stat().st_mtime_ns}
+    for number in range(500):
+        (tmp_path / str(number)).touch()
+        seen.add(tmp_path.stat().st_mtime_ns)
+    assert len(seen) == 501
