@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shlex
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -47,6 +49,33 @@ def test_an_empty_mount_point_does_not_mean_the_working_directory(point):
     assert mounts_at(point) == []
 
 
+@pytest.mark.parametrize("path", ["/", "//", "/etc/..", "root"])
+def test_the_root_directory_is_refused(tmp_path, path):
+    (tmp_path / "root").symlink_to("/")
+    said = refused(1, "mount", "memfs", path, cwd=tmp_path)
+    assert "/ is the root directory: a mount over it would hide everything." in said
+    assert all(not line.fstype.startswith("fuse.instar") for line in mounts_at("/"))
+
+
+@pytest.mark.parametrize("path", ["/etc", "/proc", "/usr/bin"])
+def test_a_part_of_the_system_is_not_hidden(path):
+    assert f"{path} is a part of the system and not empty" in refused(1, "mount", "memfs", path)
+
+
+def test_a_directory_for_a_target_asks_whether_a_mirror_was_meant(point, tmp_path):
+    assert f"{tmp_path} is a directory: did you mean mirror:{tmp_path}?" in refused(
+        1, "mount", tmp_path, point
+    )
+
+
+def test_a_source_with_blanks_and_commas_reaches_the_table_as_it_is(point):
+    done = instar("mount", "memfs", point, "-o", r"fsname=my disk\, old,size=1.5M")
+    assert done.returncode == 0, done
+    assert mounts_at(point)[-1].source == "my disk, old"
+    assert os.statvfs(point).f_blocks * os.statvfs(point).f_frsize == 3 << 19
+    assert instar("umount", point).returncode == 0
+
+
 def test_a_mount_that_hangs_refuses_another_one_at_once(point):
     """Nothing is asked of the mount point before the kernel's table has said what is there."""
     instar("mount", "memfs", point, "-o", "attr_timeout=0,entry_timeout=0")
@@ -78,7 +107,9 @@ def test_wrong_usage_exits_with_2(words, says):
         ("nothing=1", "memfs has no option 'nothing'; it has: size"),
         ("size=big", "Option size=big of memfs"),
         ("max_write=1", "max_write must be from 4096"),
-        ("attr_timeout=soon", "attr_timeout"),
+        ("attr_timeout=soon", "attr_timeout must be a number, such as 2 or 0.5."),
+        ("size=1e", "Option size=1e of memfs: size must be a whole number, such as 4096, 16M or 1.5G."),
+        ("allow_other=perhaps", "allow_other must be yes or no."),
     ],
 )
 def test_an_option_that_does_not_fit_is_named_and_nothing_is_mounted(point, options, says):
@@ -173,3 +204,43 @@ def test_a_user_who_is_not_root_mounts_and_unmounts_through_fusermount3(point, n
     assert done.returncode == 0, done
     done = run("-m", "instar", "status", point)
     assert "Nothing of Instar's is mounted" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("fusermount3") is None, reason="needs fusermount3 (Debian package fuse3)")
+def test_force_by_a_user_aborts_what_hangs(point, nobody, tmp_path):
+    """fusermount3 cannot abort; the connection's own file lets the user who mounted."""
+    connections = "/sys/fs/fuse/connections"
+    if not os.path.ismount(connections):
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", connections], check=True)
+    os.chown(point, 65534, 65534)
+
+    def run(*words):
+        command = [*nobody, "-m", "instar", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    assert run("mount", "memfs", point, "-o", "attr_timeout=0").returncode == 0
+    (row,) = json.loads(run("status", "--json", point).stdout)
+    pid, device = row["pid"], row["device"].partition(":")[2]
+    os.kill(pid, signal.SIGSTOP)
+    waiting = subprocess.Popen([*nobody, "-c", f"import os; os.statvfs('{point}')"], stderr=subprocess.PIPE)
+    try:
+        wait_for_request(device)
+        done = run("umount", "--force", point)
+        _, errors = waiting.communicate(timeout=20)
+    finally:
+        waiting.kill()
+        os.kill(pid, signal.SIGCONT)
+    assert done.returncode == 0, done
+    assert "Nothing of Instar's is mounted" in run("status", point).stderr
+    assert b"OSError" in errors or b"ConnectionAbortedError" in errors
+
+
+def wait_for_request(device):
+    """Wait until somebody waits for an answer on this connection."""
+    path = f"/sys/fs/fuse/connections/{device}/waiting"
+    for _ in range(500):
+        with open(path) as file:
+            if int(file.read()):
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody asks")

@@ -16,12 +16,14 @@ from rich.text import Text
 from instar import InstarError, __version__
 from instar.cli._new import write_skeleton
 from instar.edge.mount import MountError
-from instar.host import MountRecord, find_mount, list_mounts, start, unmount
+from instar.host import MountRecord, MountState, find_mount, list_mounts, mount_states, start, unmount
 from instar.transport import parse_options
 
 __all__ = ["main"]
 
 EXIT_FAILURE = 1
+EXIT_NOT_SERVING = 3
+_NOT_SERVING = frozenset({MountState.STOPPED, MountState.HUNG, MountState.DEAD})
 _WIDE = 10_000  # columns
 
 
@@ -47,7 +49,8 @@ def _sentence(error: InstarError | OSError) -> str:
 def _instar() -> None:
     """File systems written as Python classes, mounted on a stock Linux kernel.
 
-    Exit status: 0 done, 1 failed (one sentence on standard error says why), 2 wrong usage.
+    Exit status: 0 done, 1 failed (one sentence on standard error says why), 2 wrong usage; `status MOUNTPOINT` has 3 for a mount that
+    does not answer.
     """
 
 
@@ -72,7 +75,7 @@ def _mount(target: str, mountpoint: str, options: tuple[str, ...], *, foreground
     as well), max_write, max_read, entry_timeout, attr_timeout, negative_timeout (seconds), fsname, latency=auto|off.
     All others go to the file system.
     """  # noqa: D301 - click wants the character itself, which keeps it from filling the lines
-    mount_options, rest = parse_options(",".join(options))
+    mount_options, rest = parse_options(*options)
     start(target, mountpoint, mount_options, rest, foreground=foreground)
 
 
@@ -83,7 +86,8 @@ def _mount(target: str, mountpoint: str, options: tuple[str, ...], *, foreground
     "-f",
     "--force",
     is_flag=True,
-    help="Abort requests that are under way and detach, even if in use; callers get errors.",
+    help="Abort what is under way, which then fails, and detach even if in use. "
+    "Without root only the user who mounted can abort, and only where /sys/fs/fuse/connections is mounted; elsewhere this detaches, as --lazy.",
 )
 def _umount(mountpoints: tuple[str, ...], *, lazy: bool, force: bool) -> None:
     """Unmount, writing back what is not written yet. The server ends by itself."""
@@ -104,7 +108,17 @@ def _umount(mountpoints: tuple[str, ...], *, lazy: bool, force: bool) -> None:
 @click.argument("mountpoint", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def _status(mountpoint: str | None, *, as_json: bool) -> None:
-    """Show what is mounted, and who serves it. With MOUNTPOINT, exit with 1 when nothing is mounted there."""
+    """Show what is mounted, who serves it, and how it is doing.
+
+    \b
+    serving   it answers
+    stopped   its server is stopped (SIGSTOP, a debugger): `kill -CONT PID`
+    hung      its server runs and did not answer for two seconds
+    dead      its server is gone, or its connection was aborted
+    unknown   it answers, and no record says who serves it
+
+    Exit status: 0 done; with MOUNTPOINT, 1 nothing is mounted there, 3 what is mounted is stopped, hung or dead.
+    """  # noqa: D301 - as above
     if mountpoint is None:
         records = list_mounts()
     else:
@@ -112,33 +126,58 @@ def _status(mountpoint: str | None, *, as_json: bool) -> None:
         if record is None:
             raise MountError(f"Nothing of Instar's is mounted at {mountpoint}.")
         records = [record]
+    states = mount_states(records)
     if as_json:
         rows = [
-            {**msgspec.to_builtins(record), "uptime": record.uptime, "alive": record.alive}
-            for record in records
+            {
+                **msgspec.to_builtins(record),
+                "uptime": record.uptime,
+                "alive": record.alive,
+                "state": state.value,
+            }
+            for record, state in zip(records, states, strict=True)
         ]
         click.echo(json.dumps(rows, indent=2))
     elif not records:
         click.echo("Nothing is mounted. `instar mount memfs DIR` mounts a first file system.")
     else:
-        _print_table(records)
+        _print_table(records, states)
+    if mountpoint is not None and states[0] in _NOT_SERVING:
+        sys.exit(EXIT_NOT_SERVING)
 
 
-def _print_table(records: list[MountRecord]) -> None:
+def _print_table(records: list[MountRecord], states: list[MountState]) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("MOUNTPOINT", "TARGET", "PID", "UP", "VERSION", "STATE"):
         table.add_column(heading, overflow="fold")
-    for record in records:
-        state, up = "serving", _duration(record.uptime) if record.started else ""
-        if not record.alive:
-            state, up = f"dead: `instar umount` it; log: {record.log or 'none'}", ""
+    for record, state in zip(records, states, strict=True):
+        up = _duration(record.uptime) if record.started and record.alive else ""
         pid = str(record.pid) if record.pid else "?"
-        row = (record.mountpoint, record.target or record.source, pid, up, record.version, state)
+        row = (
+            record.mountpoint,
+            record.target or record.source,
+            pid,
+            up,
+            record.version,
+            _explained(state, record),
+        )
         table.add_row(*(Text(_printable(cell)) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal:  # lines that go into a file or another program are as long as they are
         console = Console(highlight=False, width=_WIDE)
     console.print(table)
+
+
+def _explained(state: MountState, record: MountRecord) -> str:
+    """The state, and what to do about it."""
+    log = f"log: {record.log or 'none'}"
+    if state is MountState.DEAD:
+        return f"dead: `instar umount` it; {log}"
+    if state is MountState.STOPPED:
+        return f"stopped: `kill -CONT {record.pid}`"
+    if state is MountState.HUNG:
+        return f"hung: `instar umount --force` it; {log}"
+    return state.value
 
 
 def _printable(text: str) -> str:

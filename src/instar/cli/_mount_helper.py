@@ -43,7 +43,7 @@ def _helper(
     fake: bool,
 ) -> None:
     """Mount TARGET at MOUNTPOINT; called by mount(8)."""
-    mount_options, rest = parse_options(",".join(options))
+    mount_options, rest = parse_options(*options)
     if verbose:
         click.echo(f"mount.instar: {target} on {mountpoint}")
     start(target, mountpoint, mount_options, rest, dry_run=fake)

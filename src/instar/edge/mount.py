@@ -28,6 +28,7 @@ __all__ = [
     "MountError",
     "MountFlags",
     "UmountFlags",
+    "abort_connection",
     "fusermount",
     "mount",
     "open_fuse_device",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 FUSE_DEVICE = "/dev/fuse"
+FUSE_CONNECTIONS = "/sys/fs/fuse/connections"
 
 # SAFETY: the prototypes are those of sys/mount.h, so no argument is passed in another width than the C library reads.
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -171,6 +173,20 @@ def unmount(target: str, *, lazy: bool = False, force: bool = False) -> None:
             raise _explained(target, error.errno) from None
         else:
             raise
+
+
+def abort_connection(device: str) -> bool:
+    """Abort the FUSE connection with this device number ("major:minor"): all that waits for it fails.
+
+    It is the user who mounted that may (Documentation/filesystems/fuse.rst, "Control filesystem"). ``False`` where that file system
+    is not mounted, or does not let the caller.
+    """
+    try:
+        with open(f"{FUSE_CONNECTIONS}/{device.partition(':')[2]}/abort", "wb", buffering=0) as file:
+            file.write(b"1")
+    except OSError:
+        return False
+    return True
 
 
 def _explained(target: str, code: int) -> MountError:

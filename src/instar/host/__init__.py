@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 from instar.host._daemon import StartError, start
-from instar.host._mounts import MountRecord, find_mount, list_mounts, unmount
+from instar.host._mounts import MountRecord, MountState, find_mount, list_mounts, mount_states, unmount
 from instar.host._target import Target, TargetError, load
 
 __all__ = [
     "MountRecord",
+    "MountState",
     "StartError",
     "Target",
     "TargetError",
     "find_mount",
     "list_mounts",
     "load",
+    "mount_states",
     "start",
     "unmount",
 ]

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from instar import __version__
 from instar._errors import InstarError
-from instar.host._mounts import find_mount, runtime_directory, write_record
+from instar.host._lock import MountLock
+from instar.host._mounts import find_mount, runtime_directory, unusable, write_record
+from instar.host._probe import require_answer, resolved
 from instar.host._target import load
 from instar.transport import MountOptions, mount
 
@@ -30,6 +32,25 @@ if TYPE_CHECKING:
 __all__ = ["StartError", "start"]
 
 _READY: Final = b"\0"
+#: Directories of the Filesystem Hierarchy Standard that programs cannot do without.
+_NEEDED: Final = frozenset(
+    {
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/lib",
+        "/lib64",
+        "/proc",
+        "/run",
+        "/sbin",
+        "/sys",
+        "/usr",
+        "/usr/bin",
+        "/usr/lib",
+        "/var",
+    }
+)
 _FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -50,12 +71,16 @@ def start(
 
     In the foreground this returns when it has been unmounted; otherwise as soon as the mount is there.
     With ``dry_run`` the file system is made, in this process, and nothing is mounted.
-    Raises :class:`InstarError` that says what to do; then nothing is mounted.
+    Raises :class:`InstarError` that says what to do; then nothing is mounted. Of several that start at one place at
+    the same time one mounts, and the others are refused.
     """
     if not mountpoint:  # an unset variable of a script; it would mean the working directory
         raise StartError("The mount point is empty: give a directory.")
     mountpoint = os.path.abspath(mountpoint)
+    place = resolved(mountpoint)
+    _check_place(place)
     _check_free(mountpoint)
+    require_answer(place)
     if foreground or dry_run:
         try:
             if dry_run:
@@ -84,6 +109,18 @@ def start(
     if said != _READY:
         raise StartError(
             said.decode(errors="replace").strip() or f"The server of {mountpoint} died while it started."
+        )
+
+
+def _check_place(place: str) -> None:
+    """Refuse to hide what the machine needs to go on working."""
+    if place == "/":
+        raise StartError(
+            "/ is the root directory: a mount over it would hide everything. Give another directory, such as /mnt."
+        )
+    if place in _NEEDED and os.listdir(place):
+        raise StartError(
+            f"{place} is a part of the system and not empty: a mount over it would hide what programs need. Give another directory."
         )
 
 
@@ -120,19 +157,26 @@ def _child(
             os._exit(0)
         _close_inherited(writer)
         log = str(runtime_directory() / f"{os.getpid()}.log")
-        _detach_streams(log)
+        try:
+            _detach_streams(log)
+        except OSError as error:
+            raise unusable(runtime_directory(), error) from None
         _serve(target, mountpoint, mount_options, options, log, ready)
         status = 0
         os.unlink(log)
     except InstarError as error:
         message = str(error)
         if not parent.closed:  # it says all there is
-            os.unlink(log)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(log)
         else:
             traceback.print_exc()
     except BaseException as error:  # noqa: BLE001 - the last frame of a process: whatever ended it is reported
-        message = f"{_said(target, error)}\nThe traceback is in {log}."
-        traceback.print_exc()
+        message = _said(target, error)
+        with contextlib.suppress(OSError):  # the file system of the log is full
+            traceback.print_exc()
+            sys.stderr.flush()
+            message += f"\nThe traceback is in {log}."
     finally:
         try:
             if message and not parent.closed:
@@ -176,10 +220,18 @@ def _serve(
         os.chdir("/")  # a server in the background keeps no directory in use
     if mount_options.subtype is None:
         mount_options.subtype = found.name
+    place = resolved(mountpoint)
+    try:
+        lock = MountLock(runtime_directory(), place, target)
+    except OSError as error:
+        raise unusable(runtime_directory(), error) from None
     with contextlib.ExitStack() as stack:
+        stack.callback(lock.release)
+        _check_free(mountpoint)  # again: another may have mounted since
 
         def mounted() -> None:
             stack.enter_context(write_record(mountpoint, target, __version__, log))
+            lock.release()
             ready()
 
         threading.current_thread().name = "instar"

@@ -9,57 +9,57 @@ can remove another's. The kernel's table is the truth; a record without a mount 
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import json
 import os
-import re
 import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from instar._errors import InstarError
 from instar.edge import mount as edge
 from instar.edge.mount import MountError
+from instar.edge.mountinfo import MountEntry, mount_table, stacked
+from instar.host._probe import PROBE_SECONDS, asked, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "MountLine",
     "MountRecord",
+    "MountState",
     "find_mount",
     "list_mounts",
+    "mount_states",
     "mounts_at",
     "runtime_directory",
     "unmount",
+    "unusable",
     "write_record",
 ]
 
 _KEEP_LOGS: Final = 7 * 86400.0  # seconds that the log of a server that died is kept
 _SAVED: Final = ("target", "pid", "birth", "started", "version", "log")
-_MAX_LINKS: Final = 40  # MAXSYMLINKS, linux/namei.h
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _FSTYPE: Final = "fuse.instar"
 
 
-class MountLine(NamedTuple):
-    """One line of ``/proc/self/mountinfo`` (``proc(5)``); ``device`` is ``major:minor``."""
+class MountState(enum.StrEnum):
+    """How a mount is doing."""
 
-    ident: str
-    parent: str
-    device: str
-    mountpoint: str
-    options: str
-    fstype: str
-    source: str
-
-    @property
-    def is_instar(self) -> bool:
-        """Whether an Instar server serves it."""
-        return self.fstype.startswith(_FSTYPE)
+    SERVING = "serving"
+    #: Its server is stopped, by SIGSTOP or a debugger: whoever uses the mount waits.
+    STOPPED = "stopped"
+    #: Its server runs and does not answer.
+    HUNG = "hung"
+    #: Its server is gone, or the connection to it was aborted.
+    DEAD = "dead"
+    #: It answers, and there is no record of its server: one of another user's, or one that is mounting just now.
+    UNKNOWN = "unknown"
 
 
 class MountRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -119,8 +119,8 @@ def list_mounts() -> list[MountRecord]:
         directory
     )  # before the table: a record that is newer than it is not seen, nor removed
     used = set()
-    for line in _table():
-        if not line.is_instar:
+    for line in mount_table():
+        if not _is_instar(line):
             continue
         record = MountRecord(
             mountpoint=line.mountpoint,
@@ -140,34 +140,12 @@ def list_mounts() -> list[MountRecord]:
     return found
 
 
-def mounts_at(mountpoint: str | os.PathLike[str]) -> list[MountLine]:
+def mounts_at(mountpoint: str | os.PathLike[str]) -> list[MountEntry]:
     """Everything mounted at ``mountpoint``, of whatever type, the topmost last. Asks nothing of the mounts."""
-    path = _resolved(os.path.abspath(mountpoint))
-    there = [line for line in _table() if line.mountpoint == path]
-    # The table has the order of the mounts' numbers; what lies on what is said by the parents.
-    idents = {line.ident for line in there}
-    above = {line.parent: line for line in there}
-    stack = []
-    for line in there:
-        if line.parent in idents and line.parent != line.ident:
-            continue
-        upper: MountLine | None = line
-        while upper is not None and upper not in stack:
-            stack.append(upper)
-            upper = above.get(upper.ident)
-    return stack
+    return stacked(mount_table(), resolved(mountpoint))
 
 
-def _table() -> Iterator[MountLine]:
-    table = Path("/proc/self/mountinfo").read_bytes().decode(errors="surrogateescape")
-    for line in table.split("\n")[:-1]:
-        left, _, right = line.partition(" - ")
-        ident, parent, device, _, mountpoint, options, *_ = left.split(" ")
-        fstype, source, *_ = right.split(" ")
-        yield MountLine(ident, parent, device, _unescaped(mountpoint), options, fstype, _unescaped(source))
-
-
-def _record_of(line: MountLine, saved: dict[Path, MountRecord]) -> Path | None:
+def _record_of(line: MountEntry, saved: dict[Path, MountRecord]) -> Path | None:
     """Where the mount's record is: that of a server which runs, else the newest (device numbers are used again)."""
     fitting = [
         (_lives(record.pid, record.birth), record.started, path)
@@ -177,12 +155,44 @@ def _record_of(line: MountLine, saved: dict[Path, MountRecord]) -> Path | None:
     return max(fitting)[2] if fitting else None
 
 
+def mount_states(records: list[MountRecord], seconds: float = PROBE_SECONDS) -> list[MountState]:
+    """How each mount is doing. All are asked at once, and waited for no longer than ``seconds``."""
+    table = mount_table()
+    stops = [bool(record.pid) and _process(record.pid)[0] in (b"T", b"t") for record in records]
+    # What another mount hides cannot be asked. What is stopped is asked: its connection may have been aborted.
+    ask = {record.mountpoint for record in records if record.alive and _is_on_top(record, table)}
+    answers = asked(sorted(ask), seconds)
+    return [
+        _state(
+            record, stopped=stopped, asked_for=record.mountpoint in ask, answer=answers.get(record.mountpoint)
+        )
+        for record, stopped in zip(records, stops, strict=True)
+    ]
+
+
+def _state(
+    record: MountRecord, *, stopped: bool, asked_for: bool, answer: tuple[int, str] | None
+) -> MountState:
+    if not record.alive or (answer is not None and answer[0] == errno.ENOTCONN):
+        return MountState.DEAD
+    if stopped:
+        return MountState.STOPPED
+    if asked_for and answer is None:
+        return MountState.HUNG
+    return MountState.SERVING if record.pid else MountState.UNKNOWN
+
+
+def _is_on_top(record: MountRecord, table: list[MountEntry]) -> bool:
+    stack = stacked(table, record.mountpoint)
+    return bool(stack) and stack[-1].device == record.device
+
+
 def find_mount(mountpoint: str | os.PathLike[str]) -> MountRecord | None:
     """The topmost Instar mount at ``mountpoint``, or ``None``. Asks nothing of the mount itself, which may hang.
 
     Another mount may lie on top of it and hide it.
     """
-    lines = [line for line in mounts_at(mountpoint) if line.is_instar]
+    lines = [line for line in mounts_at(mountpoint) if _is_instar(line)]
     if not lines:
         return None
     wanted = lines[-1].mountpoint, lines[-1].device
@@ -192,14 +202,17 @@ def find_mount(mountpoint: str | os.PathLike[str]) -> MountRecord | None:
 def unmount(mountpoint: str | os.PathLike[str], *, lazy: bool = False, force: bool = False) -> MountRecord:
     """Unmount what Instar has mounted at ``mountpoint``, and return what it was; its server ends by itself.
 
-    ``lazy`` detaches at once and lets open files go on; ``force`` aborts requests in flight first. Then, and
+    ``lazy`` detaches at once and lets open files go on; ``force`` aborts requests in flight first (without root that takes
+    ``/sys/fs/fuse/connections``; where it is missing, nothing is aborted). Then, and
     where the server is dead, there is nothing to wait for: the mount is detached even if it is in use. What is not Instar's
     is never touched, on top of an Instar mount neither. Raises :class:`InstarError` that says what to do.
     """
     lines = mounts_at(mountpoint)
     record = find_mount(mountpoint)
-    if not lines or record is None or not lines[-1].is_instar:
+    if not lines or record is None or not _is_instar(lines[-1]):
         raise _not_ours(os.path.abspath(mountpoint), lines, hidden=record is not None)
+    if force and os.geteuid() != 0:
+        edge.abort_connection(record.device)  # fusermount3, which unmounts for users, does not
     try:
         edge.unmount(record.mountpoint, lazy=lazy or not record.alive, force=force)
     except MountError as error:
@@ -213,7 +226,10 @@ def unmount(mountpoint: str | os.PathLike[str], *, lazy: bool = False, force: bo
 
 @contextlib.contextmanager
 def write_record(mountpoint: str, target: str, version: str, log: str) -> Iterator[None]:
-    """Leave a record for the mount at ``mountpoint`` while the body runs."""
+    """Leave a record for the mount at ``mountpoint`` while the body runs.
+
+    Raises :class:`InstarError` when the runtime directory takes none, because it is full, say.
+    """
     record = find_mount(mountpoint)
     if record is None:
         yield
@@ -225,15 +241,35 @@ def write_record(mountpoint: str, target: str, version: str, log: str) -> Iterat
     path = directory / f"{record.device}.{time.monotonic_ns()}.json"
     scratch = path.with_suffix(f".{os.getpid()}")
     # Not msgspec's: a path that is not UTF-8 has surrogates in it, which only the standard library escapes.
-    scratch.write_text(json.dumps(msgspec.to_builtins(record)), encoding="ascii")
-    scratch.replace(path)
+    text = json.dumps(msgspec.to_builtins(record))
+    try:
+        scratch.write_text(text, encoding="ascii")
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise unusable(directory, error) from None
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _not_ours(path: str, lines: list[MountLine], *, hidden: bool) -> MountError:
+def unusable(directory: Path, error: OSError) -> InstarError:
+    """Why the runtime directory cannot be written, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = f"{directory} is full, and each mount leaves a small record there: make room"
+    else:
+        what = f"{directory} cannot be written ({error.strerror})"
+    return InstarError(
+        f"{what} (`df -h {directory}; df -i {directory}`), and mount again. Nothing is mounted."
+    )
+
+
+def _is_instar(line: MountEntry) -> bool:
+    return line.fstype.startswith(_FSTYPE)
+
+
+def _not_ours(path: str, lines: list[MountEntry], *, hidden: bool) -> MountError:
     if not lines:
         return MountError(f"Nothing of Instar's is mounted at {path}.", errno.EINVAL)
     top = lines[-1]
@@ -277,27 +313,16 @@ def _lives(pid: int, birth: int) -> bool:
 
 
 def _birth(pid: int) -> int | None:
-    """``starttime`` of ``/proc/PID/stat`` (``proc(5)``); ``None`` when there is no such process, or only its remains."""
+    """``starttime`` of ``/proc/PID/stat``; ``None`` when there is no such process, or only its remains."""
+    state, birth = _process(pid)
+    return None if state in (b"Z", b"X", b"") else birth
+
+
+def _process(pid: int) -> tuple[bytes, int]:
+    """``state`` and ``starttime`` of ``/proc/PID/stat`` (``proc_pid_stat(5)``); an empty state for no process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        return None
+        return b"", 0
     state, *fields = text[text.rindex(b")") + 2 :].split()
-    return None if state in (b"Z", b"X") else int(fields[18])
-
-
-def _resolved(path: str) -> str:
-    """``path`` without symbolic links, the last of which is read and not followed: what it leads to may hang."""
-    for _ in range(_MAX_LINKS):
-        parent, name = os.path.split(path)
-        path = os.path.join(os.path.realpath(parent), name)
-        try:
-            path = os.path.join(os.path.dirname(path), os.readlink(path))
-        except OSError:
-            return path
-    return path
-
-
-def _unescaped(text: str) -> str:
-    """Undo the octal escapes of ``/proc/self/mountinfo``."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+    return state, int(fields[18])

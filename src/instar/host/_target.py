@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -22,6 +23,8 @@ import msgspec
 
 from instar._errors import InstarError
 from instar.fs import FileSystem
+from instar.host._probe import require_answer, resolved
+from instar.transport._values import convert_value
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Target", "TargetError", "load"]
 
 Options = Mapping[str, str | None]
-_SUFFIXES: Final = {"k": 10, "m": 20, "g": 30, "t": 40}
 _OCTAL: Final = frozenset({"mode", "umask", "fmask", "dmask"})
 
 
@@ -72,7 +74,11 @@ def load(text: str) -> Target:
 
         if not rest:
             raise TargetError("mirror needs a directory: `mirror:DIR`.")
-        return Target("mirror", MirrorFS, (str(Path(rest).resolve()),))
+        source = resolved(rest)
+        require_answer(source)  # the mirror would wait for it for ever
+        return Target("mirror", MirrorFS, (source,))
+    if not colon and _is_directory(text):
+        raise TargetError(f"{text} is a directory: did you mean mirror:{text}?")
     path, name = (text, "") if text.endswith(".py") else _split_name(text)
     if path.endswith(".py"):
         return _in_module(_load_file(Path(path)), name, path)
@@ -87,6 +93,12 @@ def load(text: str) -> Target:
     raise TargetError(
         f"{text!r} is not a target. Targets are: memfs, mirror:DIR, path/to/file.py, path/to/file.py:Class, module:Class."
     )
+
+
+def _is_directory(text: str) -> bool:
+    place = resolved(text)
+    require_answer(place)
+    return os.path.isdir(place)
 
 
 def _split_name(text: str) -> tuple[str, str]:
@@ -208,17 +220,15 @@ def _hints(constructor: Callable[..., object]) -> dict[str, Any]:
 
 
 def _value(name: str, key: str, text: str | None, hint: Any) -> Any:
-    value: object = True if text is None else text
+    value: object = text
     plain = (text or "").lower()
-    if key in _OCTAL and re.fullmatch(r"(0o)?[0-7]+", plain):
+    is_mode = key in _OCTAL and hint is not str
+    if is_mode and re.fullmatch(r"(0o)?[0-7]+", plain):
         value = int(plain.removeprefix("0o"), 8)
-    elif key in _OCTAL and plain.isdecimal() and hint is not str:  # not the decimal number that it looks like
+    elif is_mode and plain.isdecimal():  # not the decimal number that it looks like
         raise TargetError(f"Option {key}={text} of {name}: a mode is an octal number, such as 755.")
-    elif re.fullmatch(r"\d+[kmgt](i?b)?", plain) and hint is not str:
-        number, suffix = re.match(r"(\d+)([kmgt])", plain).groups()  # type: ignore[union-attr]  # matched above
-        value = int(number) << _SUFFIXES[suffix]
     try:
-        return msgspec.convert(value, hint, strict=False, dec_hook=lambda kind, given: kind(given))
-    except (msgspec.ValidationError, TypeError, ValueError) as error:
+        return convert_value(text, hint) if value is text else value
+    except ValueError as error:
         shown = key if text is None else f"{key}={text}"
-        raise TargetError(f"Option {shown} of {name}: {str(error).rstrip('.')}.") from None
+        raise TargetError(f"Option {shown} of {name}: {key} {error}.") from None

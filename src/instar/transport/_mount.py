@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from instar.edge import mount as edge
 from instar.edge.mount import MountError, MountFlags
-from instar.edge.mountinfo import top_mount
+from instar.edge.mountinfo import MountEntry, mount_table, stacked
 from instar.transport._options import MountOptions
 from instar.transport.fuse_dev import FuseDevice
 
@@ -29,7 +29,14 @@ __all__ = ["attach", "mount"]
 _log = logging.getLogger("instar.fuse")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _DETACH_SECONDS: Final = 2.0  # a server that is told to end at once waits no longer for its mount to go
-_PLAIN_SOURCE = re.compile(r"[^\w./:+@=-]")
+#: relatime is not among them: it is what the kernel does anyway.
+_NOT_BY_FUSERMOUNT: Final = {
+    MountFlags.NODIRATIME: "nodiratime",
+    MountFlags.STRICTATIME: "strictatime",
+    MountFlags.LAZYTIME: "lazytime",
+}
+_NOT_OF_A_TYPE = re.compile(r"[^\w.+-]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def attach(fs: FileSystem, mountpoint: str, options: MountOptions) -> int:
@@ -39,8 +46,8 @@ def attach(fs: FileSystem, mountpoint: str, options: MountOptions) -> int:
     missing, the device is missing.
     """
     mode = _check_mountpoint(mountpoint)
-    kind = _PLAIN_SOURCE.sub("_", (options.subtype or type(fs).__name__).lower())
-    source = _PLAIN_SOURCE.sub("_", options.fsname or fs.fsname or kind)
+    kind = _NOT_OF_A_TYPE.sub("_", (options.subtype or type(fs).__name__).lower())
+    source = _CONTROL.sub("?", options.fsname or fs.fsname or kind)
     flags = options.flags
     if fs.read_only:
         flags |= MountFlags.RDONLY
@@ -102,6 +109,12 @@ def _fusermount(
         MountFlags.RDONLY: "ro", MountFlags.NOSUID: "nosuid", MountFlags.NODEV: "nodev", MountFlags.NOEXEC: "noexec",
         MountFlags.NOATIME: "noatime", MountFlags.SYNCHRONOUS: "sync", MountFlags.DIRSYNC: "dirsync",
     }  # fmt: skip
+    unknown = [name for flag, name in _NOT_BY_FUSERMOUNT.items() if flags & flag]
+    if unknown:
+        raise MountError(
+            f"fusermount3, which mounts for users, cannot set {', '.join(unknown)}: leave that out, or mount as root.",
+            errno.EPERM,
+        )
     words: dict[str, str | None] = {name: None for flag, name in names.items() if flags & flag}
     return edge.fusermount(mountpoint, {"fsname": source, "subtype": f"instar.{kind}", **words, **settings})
 
@@ -154,13 +167,17 @@ class _Attachment:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        entry = top_mount(path)
+        entry = self._top()
         self._device = "" if entry is None else entry.device
+
+    def _top(self) -> MountEntry | None:
+        stack = stacked(mount_table(), self._path)
+        return stack[-1] if stack else None
 
     @property
     def is_there(self) -> bool:
         """Whether it is mounted still, and on top."""
-        entry = top_mount(self._path)
+        entry = self._top()
         return entry is not None and entry.device == self._device
 
     def unmount(self) -> None:

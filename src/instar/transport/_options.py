@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+import re
+from typing import Any, Final
 
 import msgspec
 
 from instar._errors import InstarError
 from instar.edge.mount import MountFlags
+from instar.transport._values import convert_value, split_options
 
 __all__ = ["MountOptions", "OptionError", "parse_options"]
 
@@ -62,11 +64,15 @@ _IGNORED: Final = frozenset(
 )
 
 
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]+")
+_SUBTYPE: Final = re.compile(r"[\w.+-]+")
+
+
 class MountOptions(msgspec.Struct, kw_only=True):
     """How a file system is mounted and served.
 
     ``allow_other`` lets other users than the mounting one in (default: when root mounts). ``default_permissions`` has
-    the kernel check modes, owners and ACLs. ``exportable`` allows file handles (NFS). ``max_write`` is the largest
+    the kernel check modes, owners and ACLs. ``fsname`` is shown as what is mounted, ``subtype`` as the end of the type. ``exportable`` allows file handles (NFS). ``max_write`` is the largest
     WRITE in bytes; ``max_read`` the largest READ (0: no limit but the kernel's). The timeouts, in seconds, override the file
     system's own. ``latency`` is ``auto`` (keep processors awake while requests flow, where allowed) or ``off``.
     """
@@ -91,6 +97,14 @@ class MountOptions(msgspec.Struct, kw_only=True):
             raise OptionError(f"max_read must be from 0 to {(1 << 31) - 1} bytes, got {self.max_read}.")
         if self.latency not in ("auto", "off"):
             raise OptionError(f"latency must be auto or off, got {self.latency!r}.")
+        if self.fsname is not None and not _NAME.fullmatch(self.fsname):
+            raise OptionError(
+                f"fsname must be one line of text without control characters, got {self.fsname!r}."
+            )
+        if self.subtype is not None and not _SUBTYPE.fullmatch(self.subtype):
+            raise OptionError(
+                f"subtype is a part of the type's name, fuse.instar.SUBTYPE: letters, digits, '_', '-', '+' and '.', got {self.subtype!r}."
+            )
         if self.allow_other is None:
             self.allow_other = os.geteuid() == 0
         for name in ("entry_timeout", "attr_timeout", "negative_timeout"):
@@ -99,12 +113,16 @@ class MountOptions(msgspec.Struct, kw_only=True):
                 raise OptionError(f"{name} must be 0 or more seconds, got {value}.")
 
 
-_OWN: Final = frozenset(field.name for field in msgspec.structs.fields(MountOptions)) - {"flags"}
+_OWN: Final[dict[str, Any]] = {
+    field.name: field.type for field in msgspec.structs.fields(MountOptions) if field.name != "flags"
+}
+_SWITCHES: Final = frozenset({"allow_other", "default_permissions", "exportable"})
 
 
-def parse_options(text: str) -> tuple[MountOptions, dict[str, str | None]]:
-    """Divide ``"ro,size=16M,allow_other"`` into mount options and the rest, which is the file system's.
+def parse_options(*texts: str) -> tuple[MountOptions, dict[str, str | None]]:
+    r"""Divide ``"ro,size=16M,allow_other"`` into mount options and the rest, which is the file system's.
 
+    Each text is what one ``-o`` says; of an option that comes twice the last counts. A comma in a value is written ``\,``.
     Raises :class:`OptionError` for a value that an option cannot have.
 
     >>> options, rest = parse_options("ro,attr_timeout=0,size=16M")
@@ -113,9 +131,9 @@ def parse_options(text: str) -> tuple[MountOptions, dict[str, str | None]]:
     """
     flags = MountFlags.NONE
     explicit = MountFlags.NONE
-    own: dict[str, object] = {}
+    own: dict[str, Any] = {}
     rest: dict[str, str | None] = {}
-    for item in filter(None, text.split(",")):
+    for item in (item for text in texts for item in split_options(text)):
         key, equals, value = item.partition("=")
         key = key.strip()
         if key in _FLAGS and not equals:
@@ -123,15 +141,20 @@ def parse_options(text: str) -> tuple[MountOptions, dict[str, str | None]]:
             flags = (flags | to_set) & ~to_clear
             explicit |= to_set | to_clear
         elif key in _OWN:
-            own[key] = value if equals else "true"
-        elif key.startswith("no") and key[2:] in _OWN and not equals:
-            own[key[2:]] = "false"
+            own[key] = _own_value(key, value if equals else None)
+        elif key.startswith("no") and key[2:] in _SWITCHES and not equals:
+            own[key[2:]] = False
         elif key not in _IGNORED and not key.startswith("x-"):
             rest[key] = value if equals else None
     defaults = MountFlags.NOSUID | MountFlags.NODEV
-    try:
-        options = msgspec.convert(own, MountOptions, strict=False)
-    except msgspec.ValidationError as error:
-        raise OptionError(f"Mount options: {error}.") from None
+    options = MountOptions(**own)
     options.flags = (defaults & ~explicit) | flags
     return options, rest
+
+
+def _own_value(key: str, text: str | None) -> Any:
+    try:
+        return convert_value(text, _OWN[key])
+    except ValueError as error:
+        shown = key if text is None else f"{key}={text}"
+        raise OptionError(f"Mount option {shown}: {key} {error}.") from None

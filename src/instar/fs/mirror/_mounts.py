@@ -13,6 +13,8 @@ import os
 import re
 from typing import Final, NamedTuple
 
+from instar.edge.mountinfo import mount_table
+
 __all__ = ["MountKind", "mount_kind", "served_here"]
 
 #: File systems whose attributes are always those that this machine has in memory: there is nobody else to ask.
@@ -83,12 +85,10 @@ _UNKNOWN: Final = MountKind("", 0, 0)
 
 def mount_kind(mount_id: int) -> MountKind:
     """The mount with this number; an unknown one with an empty type if it is not among this process's mounts."""
-    start = f"{mount_id} "
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            if line.startswith(start):
-                major, minor = line.split(" ", 3)[2].split(":")
-                return MountKind(line.partition(" - ")[2].split(" ", 1)[0], int(major), int(minor))
+    for entry in mount_table():
+        if entry.ident == mount_id:
+            major, minor = entry.device.split(":")
+            return MountKind(entry.fstype, int(major), int(minor))
     return _UNKNOWN
 
 
