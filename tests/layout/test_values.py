@@ -283,6 +283,20 @@ def test_the_codec_is_the_whole_as_flat_values():
     assert Flat.CODEC.unpack(Flat(a=1, inner=Inner(a=2, b=3), c=[4, 5]).pack()) == (1, 2, 3, 4, 5)
 
 
+def test_equal_codes_in_a_row_are_one_with_a_count():
+    class Runs(Struct):
+        a: u8
+        b: u8
+        c: bytes = array(char, 1)
+        d: bytes = array(char, 1)
+        e: u32
+        f: u32
+        g: u32
+
+    assert Runs.FORMAT == "<2B1s1s3I"
+    assert Runs.CODEC.unpack(Runs.CODEC.pack(1, 2, b"c", b"d", 5, 6, 7)) == (1, 2, b"c", b"d", 5, 6, 7)
+
+
 def test_a_structure_of_one_other_byte_order_has_a_flat_format():
     class Header(Struct):
         version: u8
@@ -290,7 +304,7 @@ def test_a_structure_of_one_other_byte_order_has_a_flat_format():
         length: be16
         address: be32
 
-    assert Header.FORMAT == ">BBHI"
+    assert Header.FORMAT == ">2BHI"
     assert Header(version=1, kind=2, length=3, address=4).pack() == bytes([1, 2, 0, 3, 0, 0, 0, 4])
 
 
