@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from instar.demo._steps import STEPS
 
@@ -54,3 +55,39 @@ def test_a_failing_step_is_reported_and_exits_with_1(
     assert _run.run_demo(quick=True, as_json=True) == 1
     rows = json.loads(capsys.readouterr().out)
     assert [row["status"] for row in rows] == ["failed", "left out"]
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_no_line_is_wider_than_the_terminal_or_cut(width: int) -> None:
+    """Neither where the output is a pipe, and what is shown of the source is all of it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "instar", "demo", "--quick"],
+        env={**os.environ, "COLUMNS": str(width), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if len(line) > width and not line.startswith("in /")] == []
+    if width == 80:
+        assert '        "squares": SeqFile(lambda: (n * n for n in range(1_000_000))),' in map(
+            str.rstrip, lines
+        )
+        table = lines[next(number for number, line in enumerate(lines) if line.startswith("step ")) :]
+        assert [line.split()[-1] for line in table[1 : len(STEPS) + 1]] == ["ok"] * len(STEPS)
+
+
+def test_what_a_failed_step_said_fits_the_table_whatever_is_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long words are folded, and brackets are no markup."""
+    from instar.demo import _run
+
+    monkeypatch.setenv("COLUMNS", "80")
+    result = _run.DemoResult("title", "memfs", "", 0.1, "failed", "[/nothing] " + "x" * 200)
+    _run._show(Console(highlight=False), [result])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "[/nothing]" in "".join(lines)
+    assert "".join(lines).count("x") >= 200

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.syntax import Syntax
 from rich.table import Table
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoResult", "run_demo"]
 
+_SHOWN: Final = {"mirror": "mirror:original", "mem": "memfs", "tree": "a Tree, made of Python values"}
 _STEP_SECONDS: Final = 120.0
 
 
@@ -78,6 +80,7 @@ def _mounted(console: Console, *, quick: bool) -> Iterator[dict[str, str]]:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="instar-demo-")))
         source = scratch / "original"
         files = _copy_sources(source, quick=quick)
+        console.print(f"[dim]in {scratch}:[/]", soft_wrap=True)  # a path that is broken cannot be copied
         targets = {"mirror": f"mirror:{source}", "mem": "memfs", "tree": f"{_tree.__file__}:tree"}
         environment = {**os.environ, "SRC": str(source), "LC_ALL": "C.UTF-8"}
         for name, target in targets.items():
@@ -87,9 +90,8 @@ def _mounted(console: Console, *, quick: bool) -> Iterator[dict[str, str]]:
             start(target, str(mountpoint), options, rest)
             stack.callback(_unmount, mountpoint)
             environment[name.upper()] = str(mountpoint)
-            shown = target if name != "tree" else "a Tree, made of Python values"
-            console.print(f"[green]mounted[/] {shown} [dim]at {mountpoint}[/]")
-        console.print(f"[dim]the mirror shows {files} real files: a copy of Python's standard library[/]\n")
+            console.print(f"[green]mounted[/] {_SHOWN[name]} [dim]at {name}[/]")
+        console.print(f"[dim]the mirror shows {files} real files of Python's standard library[/]\n")
         yield environment
 
 
@@ -143,24 +145,25 @@ def _run(console: Console, step: Step, environment: dict[str, str]) -> DemoResul
 def _show_tree(console: Console) -> None:
     source = inspect.getsource(_tree)
     console.print("The tree above is this file:", style="bold")
-    console.print(Syntax(source[source.index("settings =") :], "python", background_color="default"))
+    shown = source[source.index("settings =") :].rstrip()
+    console.print(Syntax(shown, "python", background_color="default", word_wrap=True))
+    console.print()
 
 
 def _show(console: Console, results: list[DemoResult]) -> None:
     table = Table(title="What was done", title_justify="left", box=None, pad_edge=False)
     table.add_column("step")
     table.add_column("on")
-    table.add_column("time", justify="right")
-    table.add_column("result")
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("result", overflow="fold")  # what a step that failed said can be long
     styles = {"ok": "[green]ok[/]", "failed": "[bold red]failed[/]", "left out": "[yellow]left out[/]"}
     for result in results:
         took = "" if result.status == "left out" else f"{result.seconds:.3f} s"
         detail = f" {result.detail}" if result.detail else ""
-        table.add_row(result.title, result.works_on, took, styles[result.status] + detail)
+        table.add_row(result.title, result.works_on, took, styles[result.status] + escape(detail))
     console.print(table)
     failed = sum(result.status == "failed" for result in results)
     total = sum(result.seconds for result in results)
     console.print(f"\n{len(results)} steps, {failed} failed, {total:.1f} s. Everything has been unmounted.")
-    console.print(
-        "Next: README.md, then docs/tutorial.md; `instar new NAME` writes a file system to start from."
-    )
+    console.print("Next: README.md, then docs/tutorial.md.")
+    console.print("`instar new NAME` writes a file system to start from.")

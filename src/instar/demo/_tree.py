@@ -18,7 +18,7 @@ def store(text: str) -> None:
 tree = Tree(
     {
         "hello": "Hello from Python!\n",
-        "squares": SeqFile(lambda: (number * number for number in range(1_000_000))),
-        "answer": File(read=lambda: settings["answer"] + "\n", write=store, mode=0o666),
+        "squares": SeqFile(lambda: (n * n for n in range(1_000_000))),
+        "answer": File(lambda: settings["answer"] + "\n", store, mode=0o666),
     }
 )
