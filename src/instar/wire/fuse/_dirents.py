@@ -124,13 +124,12 @@ class DirentBuffer:
             for line in lines:
                 try:
                     name = line.name
-                    raw = name.encode(ENCODING, ERRORS)
                     cookie = line.cookie
-                    if not last < cookie <= limit or raw[0] == _DOT:
+                    raw = name.encode(ENCODING, ERRORS)
+                    if not last < cookie <= limit or raw[0] == _DOT or "/" in name or "\0" in name:
                         check(line, last)
-                    if "/" in name or "\0" in name or not 0 <= cookie <= limit:
-                        check(line, last)
-                        raise _bad_line(name, cookie if cookie < 0 else cookie + shift)
+                        if "/" in name or "\0" in name or not 0 <= cookie <= limit:
+                            raise _bad_line(name, cookie if cookie < 0 else cookie + shift)
                     length = len(raw)
                     units = length + 7 >> 3
                     left = room - NAME_OFFSET - (units << 3)
