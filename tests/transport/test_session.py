@@ -54,25 +54,25 @@ class Counting(MemFS):
         self.open_files = {}
         self.forgotten = []
 
-    def _opened(self, ino):
+    def _handed_out(self, ino):
         fh = next(self.handles)
         self.open_files[fh] = ino
         return Open(fh)
 
     def open(self, ctx, ino, flags):
         super().open(ctx, ino, flags)
-        return self._opened(ino)
+        return self._handed_out(ino)
 
     def create(self, ctx, parent, name, mode, flags):
         entry, _ = super().create(ctx, parent, name, mode, flags)
-        return entry, self._opened(entry.ino)
+        return entry, self._handed_out(entry.ino)
 
     def tmpfile(self, ctx, parent, mode, flags):
         entry, _ = super().tmpfile(ctx, parent, mode, flags)
-        return entry, self._opened(entry.ino)
+        return entry, self._handed_out(entry.ino)
 
     def opendir(self, ctx, ino, flags):
-        return self._opened(ino)
+        return self._handed_out(ino)
 
     def release(self, ctx, ino, fh, flags):
         assert self.open_files.pop(fh) == ino

@@ -2,8 +2,8 @@
 """The second half of each operation: the body of a reply from what the method returned, and how to take it back.
 
 A function for each kind of reply encodes a result, after a look at whether it is one; what makes no sense raises, and the session
-answers ``EIO`` and says in the log what was expected. ``undo_*`` takes back what a result established (a node that the
-kernel would have known, an open file) when the kernel no longer wants the reply.
+answers ``EIO`` and says in the log what was expected; `abandon` lets go of what such a result holds. ``undo_*`` takes
+back what a result established (a node that the kernel would have known, an open file) when the kernel no longer wants the reply.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from instar.transport._session import Session
 
 __all__ = [
+    "abandon",
     "attr",
     "created",
     "data",
@@ -48,6 +49,8 @@ Message = Any
 Result = Any
 
 _DOTS: Final = frozenset({".", ".."})
+_OPENING: Final = frozenset({"open", "opendir"})
+_CREATING: Final = frozenset({"create", "tmpfile"})
 _PATH_MAX: Final = 4096  # linux/limits.h
 
 
@@ -57,7 +60,36 @@ def nothing(session: Session, nodeid: int, message: Message, result: Result) -> 
     return b""
 
 
+def abandon(session: Session, name: str, ctx: Context, nodeid: int, message: Message, result: Result) -> None:
+    """Let go of what the operation ``name`` gave and the encoder refused: its node is forgotten, its file released.
+
+    As far as it can be told what they are; nothing of the result has reached the kernel or the session's tables.
+    """
+    if name in _OPENING:
+        if isinstance(result, Open):
+            close = session.fs.release if name == "open" else session.fs.releasedir
+            session.background(close(ctx, nodeid, result.fh, message.flags))
+        return
+    file = None
+    if name in _CREATING and isinstance(result, tuple) and len(result) == 2:
+        result, file = result
+    if not isinstance(result, Entry) or not isinstance(result.ino, int):
+        return
+    try:
+        if isinstance(file, Open):
+            session.background(session.fs.release(ctx, result.ino, file.fh, message.flags))
+    finally:
+        session.never_told(result.ino)
+
+
 def entry(session: Session, nodeid: int, message: Message, result: Entry, kind: int | None = None) -> bytes:
+    """A node under a name. Never the root: two names for one directory would be a loop in the kernel's tree."""
+    if result.ino == ROOT_INO:
+        raise ValueError(f"the root, node {ROOT_INO}, has no name: give each node a number of its own")
+    return _entry(session, result, kind)
+
+
+def _entry(session: Session, result: Entry, kind: int | None) -> bytes:
     check_entry(result, kind)
     ino = result.ino
     entry_timeout = result.entry_timeout
@@ -74,8 +106,8 @@ def entry(session: Session, nodeid: int, message: Message, result: Entry, kind: 
 
 
 def found(session: Session, nodeid: int, message: Message, result: Entry) -> bytes:
-    if result.ino == ROOT_INO and message.name not in _DOTS:
-        raise ValueError(f"the root, node {ROOT_INO}, has no name; it cannot be {message.name!r}")
+    if message.name in _DOTS:
+        return _entry(session, result, None)
     return entry(session, nodeid, message, result)
 
 
@@ -137,6 +169,8 @@ def undo_open(session: Session, ctx: Context, nodeid: int, message: Message, res
 
 def created(session: Session, nodeid: int, message: Message, result: tuple[Entry, Open]) -> bytes:
     entry, file = result
+    if entry.ino == ROOT_INO:
+        raise ValueError(f"the root, node {ROOT_INO}, is no regular file: give each node a number of its own")
     check_entry(entry, stat.S_IFREG)
     entry_timeout, attr_timeout = session.timeouts(entry)
     body = wire.encode_create(
@@ -200,7 +234,7 @@ def xattr_names(session: Session, nodeid: int, message: Message, result: Result)
 
 def _xattr_name(name: str) -> bytes:
     raw = os.fsencode(name)
-    if not raw or b"\0" in raw:
+    if not raw or 0 in raw:
         raise ValueError(f"{name!r} is no name of an extended attribute")
     return raw + b"\0"
 

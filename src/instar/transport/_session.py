@@ -26,6 +26,7 @@ from instar.edge.mount import MountFlags
 from instar.fs import ROOT_INO, Context, Entry, FileSystem, Notifier
 from instar.transport._directories import DirectoryStream
 from instar.transport._operations import OPERATIONS, Call, Encode, Operation
+from instar.transport._results import abandon
 from instar.wire import fuse as wire
 from instar.wire.fuse import InitFlags, Opcode, OpenFlags
 
@@ -140,6 +141,7 @@ class Session:
             return None
         decode, call, encode, operation = row
         ctx = self._context
+        message: Any = None
         result: Any = _NOT_CALLED
         try:
             if length_field != length:
@@ -160,6 +162,8 @@ class Session:
             body = encode(self, nodeid, message, result)
         except BaseException as error:  # noqa: BLE001 - the one place where a plain handler's exception becomes an errno
             self._refuse(operation, unique, error, result)
+            if result is not _NOT_CALLED:
+                self._undo(operation, ctx, nodeid, message, result, refused=True)
             return None
         if not self._reply.send(unique, body) and operation.undo is not None:
             self._undo(operation, ctx, nodeid, message, result)
@@ -187,17 +191,30 @@ class Session:
                 self._fail(unique, errno.EINTR)
             else:
                 self._refuse(operation, unique, error, result)
+                if result is not _NOT_CALLED:
+                    self._undo(operation, ctx, nodeid, message, result, refused=True)
             return
         finally:
             del self.tasks[unique & ~_RESEND]
         if not self._reply.send(unique, body) and operation.undo is not None:
             self._undo(operation, ctx, nodeid, message, result)
 
-    def _undo(self, operation: Operation, ctx: Context, nodeid: int, message: Any, result: Any) -> None:
-        """Take back what a result established: the kernel did not take the reply."""
-        assert operation.undo is not None
+    def _undo(
+        self,
+        operation: Operation,
+        ctx: Context,
+        nodeid: int,
+        message: Any,
+        result: Any,
+        *,
+        refused: bool = False,
+    ) -> None:
+        """Take back what a result established: the kernel did not take the reply, or the result makes no sense."""
         try:
-            operation.undo(self, ctx, nodeid, message, result)
+            if refused:
+                abandon(self, operation.name, ctx, nodeid, message, result)
+            elif operation.undo is not None:
+                operation.undo(self, ctx, nodeid, message, result)
         except BaseException as error:  # noqa: BLE001 - it calls the file system, and no caller is left to tell
             self._report(operation.name, error, "failed")
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a file system gives and the session refuses: the caller gets EIO, and what the result holds is let go."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+import pytest
+
+from instar.fs import ROOT_INO, Attr
+from instar.wire import fuse as wire
+from instar.wire.fuse import Opcode
+from tests.transport.services import fails
+from tests.transport.test_session import Counting, Deaf
+
+pytestmark = pytest.mark.timeout(30)
+
+_NEW = {
+    "mknod": (Opcode.FUSE_MKNOD, wire.Mknod("new", stat.S_IFIFO | 0o644, 0, 0)),
+    "mkdir": (Opcode.FUSE_MKDIR, wire.Mkdir("new", 0o755, 0)),
+    "symlink": (Opcode.FUSE_SYMLINK, wire.Symlink("new", "there")),
+    "link": (Opcode.FUSE_LINK, wire.Link(2, "new")),
+    "create": (Opcode.FUSE_CREATE, wire.Create("new", os.O_RDWR, stat.S_IFREG | 0o644, 0)),
+    "tmpfile": (Opcode.FUSE_TMPFILE, wire.Tmpfile(os.O_RDWR, stat.S_IFREG | 0o644, 0)),
+}
+
+
+class Nonsense(Counting):
+    """Opens, makes and finds, and spoils what it gives once it is told to."""
+
+    spoil = staticmethod(lambda result: result)
+
+    def _handed_out(self, ino):
+        return self.spoil(super()._handed_out(ino))
+
+    def _spoil_entry(self, entry):
+        entry.attr = Attr(entry.ino, 0o644)  # without a file type
+        return entry
+
+    def lookup(self, ctx, parent, name):
+        return self._spoil_entry(super().lookup(ctx, parent, name))
+
+    def mkdir(self, ctx, parent, name, mode):
+        return self._spoil_entry(super().mkdir(ctx, parent, name, mode))
+
+    def create(self, ctx, parent, name, mode, flags):
+        entry, file = super().create(ctx, parent, name, mode, flags)
+        return self._spoil_entry(entry), file
+
+
+class NonsenseLater(Nonsense):
+    async def mkdir(self, ctx, parent, name, mode):
+        return super().mkdir(ctx, parent, name, mode)
+
+    async def create(self, ctx, parent, name, mode, flags):
+        return super().create(ctx, parent, name, mode, flags)
+
+    async def release(self, ctx, ino, fh, flags):
+        super().release(ctx, ino, fh, flags)
+
+
+@pytest.mark.parametrize("kind", [Nonsense, NonsenseLater])
+def test_what_a_refused_result_holds_is_released_and_forgotten(kind, caplog):
+    def spoil(opened):
+        opened.fh = -opened.fh
+        fs.open_files[opened.fh] = fs.open_files.pop(-opened.fh)
+        return opened
+
+    fs = kind()
+    channel = Deaf(fs)
+    try:
+        for opcode, message in (
+            (Opcode.FUSE_CREATE, wire.Create("new", os.O_RDWR, stat.S_IFREG | 0o644, 0)),
+            (Opcode.FUSE_MKDIR, wire.Mkdir("dir", 0o755, 0)),
+            (Opcode.FUSE_LOOKUP, wire.Lookup("new")),
+        ):
+            with fails(errno.EIO):
+                channel.call(wire.EntryReply, opcode, message, ROOT_INO)
+        assert fs.forgotten == [2, 3, 2]
+        fs.spoil = spoil
+        for opcode, message in (
+            (Opcode.FUSE_OPEN, wire.Open(os.O_RDWR)),
+            (Opcode.FUSE_OPENDIR, wire.Opendir(os.O_RDONLY)),
+        ):
+            with fails(errno.EIO):
+                channel.call(wire.OpenReply, opcode, message, 2 if opcode == Opcode.FUSE_OPEN else ROOT_INO)
+        for task in list(channel._tasks):
+            channel.loop.run_until_complete(task)
+        assert fs.open_files == {}
+        assert channel.session.known == {}
+        assert channel.session.mappable == {}
+        assert "could not be let go" not in caplog.text
+    finally:
+        channel.close()
+
+
+@pytest.mark.parametrize("name", _NEW)
+def test_the_root_cannot_be_made_again(name, caplog):
+    def rooted(base):
+        def method(*args):
+            result = base(*args)
+            entry = result[0] if isinstance(result, tuple) else result
+            entry.ino = ROOT_INO
+            return result
+
+        return method
+
+    fs = Counting()
+    channel = Deaf(fs)
+    try:
+        there = wire.Create("there", os.O_RDWR, stat.S_IFREG | 0o644, 0)
+        channel.call(wire.CreateReply, Opcode.FUSE_CREATE, there, ROOT_INO)
+        fs.open_files.clear()
+        known = dict(channel.session.known)
+        setattr(fs, name, rooted(getattr(fs, name)))
+        fs.release = lambda ctx, ino, fh, flags: fs.open_files.pop(fh)
+        opcode, message = _NEW[name]
+        with fails(errno.EIO):
+            channel.call(wire.EntryReply, opcode, message, ROOT_INO)
+        assert channel.session.known == known
+        assert fs.open_files == {}
+        assert ROOT_INO not in fs.forgotten
+        assert "the root, node 1" in caplog.text
+    finally:
+        channel.close()
