@@ -17,6 +17,7 @@ from instar.fs._types import (
     XattrFlags,
     now_ns,
 )
+from instar.fs.memfs._caller import Capability, rights_of
 from instar.fs.memfs._inode import Inode
 from instar.fs.memfs._pages import PAGE_SIZE
 from instar.fs.memfs._space import NODE_SPACE
@@ -40,6 +41,8 @@ class Attributes(Store):
 
     def setattr(self, ctx: Context, ino: int, changes: SetAttr, fh: int | None = None) -> Attr:
         node = self._node(ino)
+        if changes.kill_suidgid and fh is None and not node.writers and ctx.uid != node.uid:
+            self._check_kill(ctx, node, changes)
         now = now_ns()
         if changes.size is not None:
             self._resize(ino, changes.size)
@@ -48,18 +51,34 @@ class Attributes(Store):
             node.mode = stat.S_IFMT(node.mode) | (changes.mode & 0o7777)
             self._update_acl_mode(node)
         if changes.uid is not None or changes.gid is not None:
+            if changes.mode is None and node.children is None:
+                self._kill_suidgid(ctx, node)  # before the group changes: it is the old one that counts
             node.uid = node.uid if changes.uid is None else changes.uid
             node.gid = node.gid if changes.gid is None else changes.gid
-            if changes.mode is None and node.children is None:
-                self._kill_suidgid(node)
         elif changes.kill_suidgid and node.children is None:
-            self._kill_suidgid(node)
+            self._kill_suidgid(ctx, node)
         if changes.atime is not None:
             node.atime = changes.atime
         if changes.mtime is not None:
             node.mtime = changes.mtime
         node.ctime = now if changes.ctime is None else changes.ctime
         return node
+
+    def _check_kill(self, ctx: Context, node: Inode, changes: SetAttr) -> None:
+        """Raise ``EPERM`` for ``chown(path, -1, -1)`` by a stranger on a file that would lose a set-ID bit by it.
+
+        The kernel sends the same request for a write, where a stranger who may write may also clear the bits. But without a
+        file that is open for writing there is no write.
+        """
+        if any(
+            value is not None
+            for value in (changes.mode, changes.uid, changes.gid, changes.size, changes.atime, changes.mtime)
+        ):
+            return
+        if node.children is None and self._doomed_set_ids(ctx, node):
+            rights = rights_of(ctx)
+            if not (rights.capabilities & Capability.FOWNER if rights is not None else ctx.uid == 0):
+                fail(errno.EPERM)
 
     @staticmethod
     def _update_acl_mode(node: Inode) -> None:

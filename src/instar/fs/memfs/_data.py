@@ -16,12 +16,14 @@ from instar.fs._types import (
     WriteFlags,
     now_ns,
 )
+from instar.fs.memfs._inode import Inode
 from instar.fs.memfs._pages import PAGE_SIZE
 from instar.fs.memfs._store import MAX_SIZE, Store, fail
 
 __all__ = ["Data"]
 
 
+_HANDLE: Final = os.O_NOATIME | os.O_ACCMODE  # the flags that a handle is
 _DAY_NS: Final = 86_400_000_000_000
 _KEEP_SIZE: Final = FallocateFlags.KEEP_SIZE
 _SUPPORTED_FALLOCATE: Final = frozenset(
@@ -43,31 +45,39 @@ class Data(Store):
         if flags & os.O_TRUNC:
             self._resize(ino, 0)
             node.mtime = node.ctime = now_ns()
-        node.opens += 1
+        self._opened(node, flags)
         self._space.came_back(node)
-        return Open(flags & os.O_NOATIME, keep_cache=not flags & os.O_TRUNC)
+        return Open(flags & _HANDLE, keep_cache=not flags & os.O_TRUNC)
 
     def create(self, ctx: Context, parent: int, name: str, mode: int, flags: int) -> tuple[Entry, Open]:
         node = self._make(ctx, parent, name, stat.S_IFREG | stat.S_IMODE(mode))
-        node.opens = 1
-        return Entry(node.ino, node), Open(flags & os.O_NOATIME, keep_cache=True)
+        self._opened(node, flags)
+        return Entry(node.ino, node), Open(flags & _HANDLE, keep_cache=True)
 
     def tmpfile(self, ctx: Context, parent: int, mode: int, flags: int) -> tuple[Entry, Open]:
         self._directory(parent)
         node = self._new_inode(ctx, self._node(parent), stat.S_IFREG | stat.S_IMODE(mode))
-        node.opens = 1
-        return Entry(node.ino, node), Open(flags & os.O_NOATIME, keep_cache=True)
+        self._opened(node, flags)
+        return Entry(node.ino, node), Open(flags & _HANDLE, keep_cache=True)
+
+    @staticmethod
+    def _opened(node: Inode, flags: int) -> None:
+        node.opens += 1
+        if flags & os.O_ACCMODE:
+            node.writers += 1
 
     def release(self, ctx: Context, ino: int, fh: int, flags: int) -> None:
         node = self._nodes.get(ino)
         if node is not None:
             node.opens -= 1
+            if fh & os.O_ACCMODE:
+                node.writers -= 1
             self._free_unused(node)
 
     def read(self, ctx: Context, ino: int, fh: int, offset: int, size: int) -> bytes:
         node, data = self._file(ino)
         atime = node.atime
-        if fh & os.O_NOATIME:  # the handle is that flag, or 0
+        if fh & os.O_NOATIME:  # the handle is some of the flags
             pass
         elif atime <= node.mtime or atime <= node.ctime:  # relatime, as every local file system is mounted
             node.atime = now_ns()
@@ -88,7 +98,7 @@ class Data(Store):
         node.blocks = len(pages) * (PAGE_SIZE // 512)
         node.mtime = node.ctime = now_ns()
         if flags & WriteFlags.KILL_SUIDGID:
-            self._kill_suidgid(node)
+            self._kill_suidgid(ctx, node)
         return size
 
     def lseek(self, ctx: Context, ino: int, fh: int, offset: int, whence: int) -> int:

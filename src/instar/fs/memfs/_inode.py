@@ -20,7 +20,8 @@ class Inode(Attr, gc=False, dict=False, eq=False):
     """A node.
 
     ``data`` is a regular file's content, ``target`` a symbolic link's in bytes, ``children`` a directory's: name to (cookie, node
-    number), in the order of their cookies. ``parent`` is the directory that holds a directory, ``opens`` how often a file is open.
+    number), in the order of their cookies. ``parent`` is the directory that holds a directory, ``opens`` how often a file is
+    open, ``writers`` how often for writing.
 
     Invariants: exactly one of ``data``, ``target``, ``children`` is set for those three types, none for the others;
     cookies in ``children`` rise and are below ``next_cookie``.
@@ -32,6 +33,7 @@ class Inode(Attr, gc=False, dict=False, eq=False):
     xattrs: dict[str, bytes] | None = None
     parent: int = 0
     opens: int = 0
+    writers: int = 0
     next_cookie: int = 1
 
     def assert_invariants(self) -> None:

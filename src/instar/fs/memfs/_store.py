@@ -15,6 +15,7 @@ from instar.fs._types import (
     Context,
     now_ns,
 )
+from instar.fs.memfs._caller import rights_of
 from instar.fs.memfs._inode import Inode
 from instar.fs.memfs._pages import PAGE_SIZE, Pages
 from instar.fs.memfs._space import LONG_TARGET, NODE_SPACE, Space, default_nodes, default_size, xattr_space
@@ -195,11 +196,27 @@ class Store(FileSystem):
         node.size = size
         node.blocks = len(data) * (PAGE_SIZE // 512)
 
-    def _kill_suidgid(self, node: Inode) -> None:
+    @staticmethod
+    def _doomed_set_ids(ctx: Context, node: Inode) -> int:
+        """The set-ID bits that a caller may not leave on a file that it changes (``chown(2)``, ``write(2)``).
+
+        The set-group-ID bit of a file that its group may not execute stays for the file's group and with ``CAP_FSETID``
+        (kernel commit "attr: add in_group_or_capable()", 6.2). The protocol says of neither; where it cannot be known the
+        bit stays, as ``FUSE_HANDLE_KILLPRIV_V2`` in ``linux/fuse.h`` has it.
+        """
+        mode = node.mode & (stat.S_ISUID | stat.S_ISGID)
+        if not mode & stat.S_ISGID or node.mode & stat.S_IXGRP:
+            return mode
+        if ctx.gid != node.gid:
+            rights = rights_of(ctx)
+            if rights is not None and not rights.may_keep_sgid(node.gid):
+                return mode
+        return mode & ~stat.S_ISGID
+
+    def _kill_suidgid(self, ctx: Context, node: Inode) -> None:
         """Clear what would let another user run the file with its owner's rights (``chown(2)``, ``write(2)``)."""
-        node.mode &= ~stat.S_ISUID
-        if node.mode & stat.S_IXGRP:
-            node.mode &= ~stat.S_ISGID
+        if node.mode & (stat.S_ISUID | stat.S_ISGID):
+            node.mode &= ~self._doomed_set_ids(ctx, node)
         self._drop_xattr(node, _CAPABILITY)
 
     def _drop_xattr(self, node: Inode, name: str) -> None:
