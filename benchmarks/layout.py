@@ -3,17 +3,18 @@
 
     python benchmarks/layout.py [--quick]
 
-Two peers, both a module-level `struct.Struct`, and functions and methods that pack the attributes of an object
-and unpack into a new one:
+Two peers, both a module-level `struct.Struct`, and functions and methods that pack the attributes of an
+object and unpack into a new one:
 
-- *by hand*: the object is of the same kind as ours, a class with slots whose constructor takes keywords and has
-  defaults, and which has `==` and `repr` (`dataclass(slots=True)`). It is filled without a call of that
-  constructor, which is the fastest way. This is the peer of the ratio: 1 or less is what `instar.layout` promises.
-- *bare*: a class with slots and nothing else, so that nobody can make one with values in one expression. CPython
-  calls such a class 25 ns sooner than it can make an instance of one that has an `__init__`.
+- *by hand*: the object is of the same kind as ours, a class with slots whose constructor takes keywords and
+  has defaults, and which has `==` and `repr` (`dataclass(slots=True)`). It is filled without a call of that
+  constructor, which is the fastest way. This is the peer of the ratio: 1 or less is what `instar.layout`
+  promises.
+- *bare*: a class with slots and nothing else, so that nobody can make one with values in one expression.
+  CPython calls such a class 25 ns sooner than it can make an instance of one that has an `__init__`.
 
-Neither checks that an offset is not negative, nor names the field when a value does not fit. A view has no peer of
-its kind; what it is compared with is a flat `struct` call. `CODEC` is used as it is.
+Neither checks that an offset is not negative, nor names the field when a value does not fit. A view has no
+peer of its kind; what it is compared with is a flat `struct` call. `CODEC` is used as it is.
 """
 
 from __future__ import annotations

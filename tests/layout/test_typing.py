@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A type checker sees the Python values of fields: mypy --strict accepts right uses and refuses wrong ones."""
+"""A type checker sees the Python values of fields: mypy --strict accepts right uses and refuses wrong
+ones.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from __future__ import annotations
 import enum
 from typing import Annotated, assert_type
 from instar.layout import (
-    Struct, Union, array, bits, cbool, char, f64, field, offsetof, ptr, sizeof, struct, trailing, u8, u16, u32, u64, union,
+    Struct, Union, array, bits, cbool, char, f64, field, offsetof, ptr, sizeof, struct, trailing, u8, u16,
+    u32, u64, union,
 )
 from instar.layout import enum as enum_field
 

@@ -325,8 +325,8 @@ here = os.path.join(top, f"client{number}")
 os.mkdir(here)
 for turn in range(rounds):
     path = os.path.join(here, f"file{turn % 7}")
-    data = rng.randbytes(rng.choice([0, 10, 4096, 70_000, 1_300_000] if turn % 10 == 0 else [0, 10, 4096, 9000]))
-    with open(path, "wb", buffering=rng.choice([0, 4096])) as file:
+    data = rng.randbytes(rng.choice([0, 10, 4096, 70_000, 1_300_000] if turn % 10 == 0 else [0, 10, 4096,
+    9000])) with open(path, "wb", buffering=rng.choice([0, 4096])) as file:
         file.write(data)
     assert os.stat(path).st_size == len(data), path
     with open(path, "rb") as file:

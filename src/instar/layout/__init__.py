@@ -29,11 +29,12 @@
     v.attr.mode |= 0o111
     v.grid[1][2] = 5
 
-Scalars: `u8` to `u128`, `s8` to `s128`, `f32`, `f64`, `cbool` (or `bool`), `char`, `ptr` (an address, never followed),
-`be16` to `be64` and `le16` to `le64` (their own byte order). An `enum.IntEnum` or `IntFlag` is a C enum. What a
-declaration needs besides a plain type is its value (`array`, `bits`, `trailing`, `enum`, `field`), so that the
-annotation says what Python sees; plain fields may have a default (`mode: u32 = 0o644`). An alias such as
-`Comm = Annotated[bytes, array(char, 16)]` can be used as a type. `char` arrays are `bytes`, all other arrays lists.
+Scalars: `u8` to `u128`, `s8` to `s128`, `f32`, `f64`, `cbool` (or `bool`), `char`, `ptr` (an address, never
+followed), `be16` to `be64` and `le16` to `le64` (their own byte order). An `enum.IntEnum` or `IntFlag` is a C
+enum. What a declaration needs besides a plain type is its value (`array`, `bits`, `trailing`, `enum`,
+`field`), so that the annotation says what Python sees; plain fields may have a default (`mode: u32 = 0o644`).
+An alias such as `Comm = Annotated[bytes, array(char, 16)]` can be used as a type. `char` arrays are `bytes`,
+all other arrays lists.
 
 Modules that define layouts start with `from __future__ import annotations`.
 

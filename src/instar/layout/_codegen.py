@@ -43,8 +43,8 @@ ByteOrder = Literal["little", "big"]
 
 # A dataclass that nobody outside sees is made without `==` and `repr`: each costs start-up time.
 
-# Nesting multiplies: a few hostile types of BTF could ask for more text than memory holds. The largest structures
-# of a kernel have some thousands.
+# Nesting multiplies: a few hostile types of BTF could ask for more text than memory holds. The largest
+# structures of a kernel have some thousands.
 _MAX_FIELDS: Final = 1 << 15
 
 

@@ -207,11 +207,11 @@ def bits(base: object, width: int, /, *, default: Any = MISSING) -> Any:
     """Declare a bit-field.
 
     `mode: int = bits(u32, 3)` is C's `unsigned int mode : 3`. An unnamed one (`unsigned int : 3`) is a field
-    whose name starts with `_`; it is no field of the class and always zero. Width 0 needs such a name and moves
-    the next bit-field to a boundary of `base`.
+    whose name starts with `_`; it is no field of the class and always zero. Width 0 needs such a name and
+    moves the next bit-field to a boundary of `base`.
 
-    The class definition raises LayoutError for a base that is no integer (or has a byte order of its own), for a
-    negative width and for one larger than the base.
+    The class definition raises LayoutError for a base that is no integer (or has a byte order of its own),
+    for a negative width and for one larger than the base.
     """
     return _late(lambda: _bits(base, width, default))
 
@@ -236,8 +236,8 @@ def _bits(base: object, width: object, default: object) -> Spec:
 def enum(cls: type[E], base: object = None, /, *, default: E | None = None) -> E:
     """Declare a field whose values are members of `cls`.
 
-    `kind: Kind = enum(Kind, u16)`. Without `base` the size is what gcc gives the enum; `kind: Kind` alone says
-    the same. Unpacking a number that is no member raises `LayoutError`; an `IntFlag` takes any bits.
+    `kind: Kind = enum(Kind, u16)`. Without `base` the size is what gcc gives the enum; `kind: Kind` alone
+    says the same. Unpacking a number that is no member raises `LayoutError`; an `IntFlag` takes any bits.
     """
     return cast("E", _late(lambda: _enumerated(cls, base, MISSING if default is None else default)))
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask gcc about structures: one small program prints every answer.
 
-Each question is on a line of its own, numbered with `#line`, so that an error of the compiler names the question
-that the header cannot answer; those are left out and the rest is compiled again. Bit-fields have no `offsetof`:
-the program sets them to all ones and looks for the bits. Answers are kept for the life of the process.
+Each question is on a line of its own, numbered with `#line`, so that an error of the compiler names the
+question that the header cannot answer; those are left out and the rest is compiled again. Bit-fields have no
+`offsetof`: the program sets them to all ones and looks for the bits. Answers are kept for the life of the
+process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The text of a layout's functions around the slots of `_codegen`, and the errors that they raise.
 
-The fast path of each function has no check that `struct` makes itself; when `struct` refuses, `_explain` looks
-for the field to blame.
+The fast path of each function has no check that `struct` makes itself; when `struct` refuses, `_explain`
+looks for the field to blame.
 
 All that can be wrong is found when the class is defined. The text is written and compiled when one of its
 functions is first looked up: a protocol has a hundred structures, and a program that starts uses few of them.
@@ -30,8 +30,8 @@ __all__ = ["finish_struct", "finish_union"]
 class _Late:
     """Stands for a generated attribute of `cls`; the first look-up of any makes them all.
 
-    Looking up `cls.pack` gives the function itself, so that who keeps it pays nothing on a call. Two threads that
-    come at the same time make two equal sets.
+    Looking up `cls.pack` gives the function itself, so that who keeps it pays nothing on a call. Two threads
+    that come at the same time make two equal sets.
     """
 
     __slots__ = ("cls", "key", "make")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the entries of a class body to placed fields: groups inside groups, names promoted.
 
-`_rules` knows the arithmetic of one group; this module applies it from the inside out, and keeps what a layout
-needs to know about anonymous unions: which bytes they cover and which fields exclude each other.
+`_rules` knows the arithmetic of one group; this module applies it from the inside out, and keeps what a
+layout needs to know about anonymous unions: which bytes they cover and which fields exclude each other.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = [
     "wrong",
 ]
 
-# What a body holds: (name, Spec) for a field, (Group, entries) for an anonymous group. The tuples are recursive,
-# which mypy cannot follow through a union of tuples; `isinstance` tells them apart.
+# What a body holds: (name, Spec) for a field, (Group, entries) for an anonymous group. The tuples are
+# recursive, which mypy cannot follow through a union of tuples; `isinstance` tells them apart.
 Entries: TypeAlias = "Sequence[tuple[Any, Any]]"
 
 

@@ -7,8 +7,8 @@ The rules are those that gcc and clang follow for the System V ABI (x86-64 psABI
 - a bit-field starts at the next bit, unless it would then cross a boundary of its declared type, in which
   case it starts at that boundary; `packed` bit-fields always start at the next bit;
 - a bit-field of width 0 moves the next one to a boundary of its declared type, packed or not;
-- a named bit-field gives its declared type's alignment to the structure, unless packed; an unnamed one does so
-  on arm64 only, and there one of width 0 does so even when packed;
+- a named bit-field gives its declared type's alignment to the structure, unless packed; an unnamed one does
+  so on arm64 only, and there one of width 0 does so even when packed;
 - the size is rounded up to the alignment.
 
 `tests/layout/test_against_gcc.py` holds each of these against the compiler.
@@ -45,8 +45,8 @@ def host_abi() -> Abi:
 class Member:
     """One member to place: sizes and alignments in bytes, `width` in bits for a bit-field (else None).
 
-    `align_extra` is an `aligned(N)` attribute on the member itself; it holds in packed structures too. `at` is a first bit
-    that is already known, as BTF knows it.
+    `align_extra` is an `aligned(N)` attribute on the member itself; it holds in packed structures too. `at`
+    is a first bit that is already known, as BTF knows it.
     """
 
     size: int

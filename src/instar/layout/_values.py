@@ -52,8 +52,8 @@ __all__ = [
 Load: TypeAlias = "Callable[[Any, int], Any]"  # (buffer, offset in bytes) -> value
 Store: TypeAlias = "Callable[[Any, int, Any], None]"  # (buffer, offset in bytes, value)
 
-# What the struct module, int.to_bytes and the closures here raise for a value that does not fit; IndexError comes
-# from an offset beyond 64 bits.
+# What the struct module, int.to_bytes and the closures here raise for a value that does not fit; IndexError
+# comes from an offset beyond 64 bits.
 VALUE_ERRORS = (struct.error, TypeError, OverflowError, AttributeError, IndexError, LayoutError)
 
 _codecs: dict[str, struct.Struct] = {}

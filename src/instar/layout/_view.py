@@ -25,7 +25,8 @@ __all__ = ["ArrayView", "attach", "flex_names"]
 class ArrayView(Sequence[Any]):
     """An array inside a buffer: indexing and assigning read and write the buffer.
 
-    Elements are numbers, `bytes` for inner `char` arrays, views for layouts and inner arrays. A slice is a list.
+    Elements are numbers, `bytes` for inner `char` arrays, views for layouts and inner arrays. A slice is a
+    list.
     """
 
     __slots__ = ("_at", "_buf", "_count", "_get", "_set", "_step", "_what")
@@ -216,7 +217,8 @@ def _compile_properties(cls: LayoutMeta, fields: list[tuple[Field, str, str]], l
             names[f"_nest{serial}"] = _nested_storer(f, f.type, where)
             lines += [
                 "def _get(self):",
-                f"    return _g{serial}(self.__layout_b__, self.__layout_o__ + {f.offset}, self.__layout_e__)",
+                f"    start = self.__layout_o__ + {f.offset}",
+                f"    return _g{serial}(self.__layout_b__, start, self.__layout_e__)",
                 f"_made[{f.name!r}] = property(_get, _nest{serial})",
             ]
         else:
@@ -350,9 +352,8 @@ def flex_end(cls: LayoutMeta, flex: Flex, have: int, offset: int, count: int | N
         return start + (have - start) // step * step
     end = start + count * step
     if count < 0 or end > have:
-        raise LayoutError(
-            f"{cls.__name__}.{'.'.join(flex.path)}: {count} elements do not fit in the {have - start} bytes left"
-        )
+        where = f"{cls.__name__}.{'.'.join(flex.path)}"
+        raise LayoutError(f"{where}: {count} elements do not fit in the {have - start} bytes left")
     return end
 
 
@@ -401,9 +402,8 @@ def flex_names(cls: LayoutMeta, flex: Flex) -> dict[str, Any]:
     def put(buf: Any, offset: int, data: bytes) -> int:
         mem = memoryview(buf).cast("B")
         if offset + len(data) > len(mem):
-            raise LayoutError(
-                f"{cls.__name__}: cannot pack into {max(0, len(mem) - offset)} bytes at offset {offset}; it takes {len(data)}"
-            )
+            have = f"{max(0, len(mem) - offset)} bytes at offset {offset}"
+            raise LayoutError(f"{cls.__name__}: cannot pack into {have}; it takes {len(data)}")
         mem[offset : offset + len(data)] = data
         return len(data)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reader for BTF, the type information that a kernel carries about itself.
 
-`Btf.kernel()` reads `/sys/kernel/btf/vmlinux`. Opening walks the type section once, to learn where each of its
-~100,000 types starts (some 50 ms); a type is decoded when it is asked for. The format is that of
+`Btf.kernel()` reads `/sys/kernel/btf/vmlinux`. Opening walks the type section once, to learn where each of
+its ~100,000 types starts (some 50 ms); a type is decoded when it is asked for. The format is that of
 `Documentation/bpf/btf.rst` and `include/uapi/linux/btf.h`. A module's BTF is *split*: its type ids and string
 offsets go on where those of its base, vmlinux, end.
 

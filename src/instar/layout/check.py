@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare layouts with what the compiler or the kernel says, and name the first difference.
 
-`compare_gcc` lets gcc print `offsetof` and `sizeof` of each field (`_gcc`); `compare_btf` reads them from BTF. A
-class is compared by its C tag, the `ctype` keyword. Each field is looked up by name: one whose C name Python
-cannot have (`class`, `pack`) is spelled with a `_` at the end. Unnamed bit-fields are not compared, except by what
-they do to the fields after them.
+`compare_gcc` lets gcc print `offsetof` and `sizeof` of each field (`_gcc`); `compare_btf` reads them from
+BTF. A class is compared by its C tag, the `ctype` keyword. Each field is looked up by name: one whose C name
+Python cannot have (`class`, `pack`) is spelled with a `_` at the end. Unnamed bit-fields are not compared,
+except by what they do to the fields after them.
 
     compare_btf(FuseAttr, Btf.kernel())
     compare_gcc([FuseAttr, FuseEntryOut], header="linux/fuse.h")
@@ -37,8 +37,8 @@ class LayoutMismatch(LayoutError):
     Attributes:
         cls: the layout.
         field: the path of the field that differs first, or "" for the whole.
-        what: "offset", "size", "alignment", "sign", "bits"; "name" where C has no such field; "missing" where C has
-            a field and the layout has padding (found in BTF only).
+        what: "offset", "size", "alignment", "sign", "bits"; "name" where C has no such field; "missing" where
+            C has a field and the layout has padding (found in BTF only).
         ours: what the layout says.
         theirs: what C says.
     """

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All structures of ``linux/fuse.h`` in one place, and the list of them that documentation and tests walk through.
+"""All structures of ``linux/fuse.h`` in one place, and the list of them that documentation and tests walk
+through.
 
 Source: ``include/uapi/linux/fuse.h`` of Linux 6.18, protocol 7.45.
 """

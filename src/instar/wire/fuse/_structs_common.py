@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The structures of ``linux/fuse.h`` that requests and replies share, and those of headers, extensions and io_uring.
+"""The structures of ``linux/fuse.h`` that requests and replies share, and those of headers, extensions and
+io_uring.
 
 Each class has the C name as its ``ctype`` and the members of the header under the header's names (two leading
-underscores are one here, since Python would mangle them). ``CODEC`` packs and unpacks the whole flat; the modules
-beside this one turn the result into messages.
+underscores are one here, since Python would mangle them). ``CODEC`` packs and unpacks the whole flat; the
+modules beside this one turn the result into messages.
 
 Source: ``include/uapi/linux/fuse.h`` of Linux 6.18, protocol 7.45.
 """
@@ -134,7 +135,9 @@ class FuseInHeader(Struct, ctype="struct fuse_in_header"):
 
 
 class FuseOutHeader(Struct, ctype="struct fuse_out_header"):
-    """The head of every reply (``error`` is 0 or a negative errno) and notification (``error`` is its code, ``unique`` 0)."""
+    """The head of every reply (``error`` is 0 or a negative errno) and notification (``error`` is its code,
+    ``unique`` 0).
+    """
 
     len: u32
     error: s32
@@ -150,7 +153,9 @@ class FuseBackingMap(Struct, ctype="struct fuse_backing_map"):
 
 
 class FuseSecctx(Struct, ctype="struct fuse_secctx"):
-    """A security context: the name of its xattr and a NUL follow, then ``size`` bytes of value, filled up to 8."""
+    """A security context: the name of its xattr and a NUL follow, then ``size`` bytes of value, filled up to
+    8.
+    """
 
     size: u32
     padding: u32

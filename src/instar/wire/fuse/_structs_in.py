@@ -2,8 +2,8 @@
 """The structures of ``linux/fuse.h`` that requests start with (``struct fuse_*_in``).
 
 Each class has the C name as its ``ctype`` and the members of the header under the header's names (two leading
-underscores are one here, since Python would mangle them). ``CODEC`` packs and unpacks the whole flat; the modules
-beside this one turn the result into messages.
+underscores are one here, since Python would mangle them). ``CODEC`` packs and unpacks the whole flat; the
+modules beside this one turn the result into messages.
 
 Source: ``include/uapi/linux/fuse.h`` of Linux 6.18, protocol 7.45.
 """

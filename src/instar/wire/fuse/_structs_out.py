@@ -2,8 +2,8 @@
 """The structures of ``linux/fuse.h`` that replies and notifications start with (``struct fuse_*_out``).
 
 Each class has the C name as its ``ctype`` and the members of the header under the header's names (two leading
-underscores are one here, since Python would mangle them). ``CODEC`` packs and unpacks the whole flat; the modules
-beside this one turn the result into messages.
+underscores are one here, since Python would mangle them). ``CODEC`` packs and unpacks the whole flat; the
+modules beside this one turn the result into messages.
 
 Source: ``include/uapi/linux/fuse.h`` of Linux 6.18, protocol 7.45.
 """
@@ -42,7 +42,9 @@ __all__ = [
 
 
 class FuseEntryOut(Struct, ctype="struct fuse_entry_out"):
-    """Replies that name a node: LOOKUP, MKNOD, MKDIR, SYMLINK, LINK, and the first part of CREATE and TMPFILE."""
+    """Replies that name a node: LOOKUP, MKNOD, MKDIR, SYMLINK, LINK, and the first part of CREATE and
+    TMPFILE.
+    """
 
     nodeid: u64
     generation: u64
