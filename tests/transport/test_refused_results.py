@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from instar.fs import ROOT_INO, Attr
+from instar.fs import ROOT_INO, Attr, FileSystem
 from instar.wire import fuse as wire
 from instar.wire.fuse import Opcode
 from tests.transport.services import fails
@@ -123,5 +123,50 @@ def test_the_root_cannot_be_made_again(name, caplog):
         assert fs.open_files == {}
         assert ROOT_INO not in fs.forgotten
         assert "the root, node 1" in caplog.text
+    finally:
+        channel.close()
+
+
+class HalfWay(Counting):
+    """Has no create of its own, and fails in the second half of what the session makes of two calls."""
+
+    create = FileSystem.create
+
+    def mknod(self, ctx, parent, name, mode, rdev):
+        return super().mknod(ctx, parent, name, mode, rdev)
+
+    def open(self, ctx, ino, flags):
+        if flags & os.O_TRUNC:
+            return super().open(ctx, ino, flags)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def setattr(self, ctx, ino, changes, fh=None):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+
+class HalfWayLater(HalfWay):
+    async def mknod(self, ctx, parent, name, mode, rdev):
+        return super().mknod(ctx, parent, name, mode, rdev)
+
+    async def open(self, ctx, ino, flags):
+        return super().open(ctx, ino, flags)
+
+    async def setattr(self, ctx, ino, changes, fh=None):
+        super().setattr(ctx, ino, changes, fh)
+
+
+@pytest.mark.parametrize("kind", [HalfWay, HalfWayLater])
+def test_the_first_half_of_an_operation_is_taken_back_when_the_second_fails(kind):
+    channel = Deaf(kind())
+    try:
+        create = wire.Create("new", os.O_RDWR, stat.S_IFREG | 0o644, 0)
+        with fails(errno.EMFILE):
+            channel.call(wire.CreateReply, Opcode.FUSE_CREATE, create, ROOT_INO)
+        assert channel.fs.forgotten == [2]
+        cut = wire.Open(os.O_RDWR | os.O_TRUNC, wire.OpenInFlags.FUSE_OPEN_KILL_SUIDGID)
+        with fails(errno.EDQUOT):
+            channel.call(wire.OpenReply, Opcode.FUSE_OPEN, cut, 2)
+        assert channel.fs.open_files == {}
+        assert channel.session.known == {}
     finally:
         channel.close()

@@ -10,27 +10,13 @@ import errno
 import inspect
 import os
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
+from instar.fs._awaitable import then
 from instar.fs._entries import File, content_bytes
 from instar.fs._filesystem import MaybeAwaitable
 from instar.fs._seqfile import SeqReader
 
-__all__ = ["OpenBytes", "OpenCall", "OpenFile", "OpenSeq", "then"]
-
-_A = TypeVar("_A")
-_B = TypeVar("_B")
-
-
-def then(value: MaybeAwaitable[_A], use: Callable[[_A], _B]) -> MaybeAwaitable[_B]:
-    """Apply ``use`` to a value, now or when it is there."""
-    if not isinstance(value, Awaitable):
-        return use(value)
-    return _later(value, use)
-
-
-async def _later(value: Awaitable[_A], use: Callable[[_A], _B]) -> _B:
-    return use(await value)
+__all__ = ["OpenBytes", "OpenCall", "OpenFile", "OpenSeq"]
 
 
 class OpenFile:

@@ -24,6 +24,7 @@ import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias
 
+from instar.fs._awaitable import then
 from instar.fs._entries import (
     Dir,
     Entries,
@@ -36,7 +37,7 @@ from instar.fs._entries import (
     content_bytes,
 )
 from instar.fs._filesystem import FileSystem, MaybeAwaitable, ReadBuffer
-from instar.fs._openfile import OpenBytes, OpenCall, OpenFile, OpenSeq, then
+from instar.fs._openfile import OpenBytes, OpenCall, OpenFile, OpenSeq
 from instar.fs._seqfile import SeqFile
 from instar.fs._types import (
     ROOT_INO,

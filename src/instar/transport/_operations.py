@@ -35,6 +35,7 @@ from instar.fs import (
     now_ns,
     posix_acl,
 )
+from instar.fs._awaitable import then
 from instar.transport import _results as results
 from instar.transport._directories import DirectoryStream, Listing
 from instar.wire import fuse as wire
@@ -79,18 +80,6 @@ def _fail(code: int) -> OSError:
 # --------------------------------------------------------------------- calls
 
 
-def _then(result: Result, use: Callable[[Result], Result]) -> Result:
-    """Apply ``use`` to a result, now or when it is there."""
-    if not hasattr(result, "__await__"):
-        return use(result)
-
-    async def later() -> Result:
-        value = use(await result)
-        return await value if isinstance(value, Awaitable) else value
-
-    return later()
-
-
 def _finally(session: Session, first: Callable[[], Result], then: Callable[[], Result]) -> Result:
     """Do one and then the other, which happens even if the first raises. The result is None where both returned that."""
     try:
@@ -130,7 +119,7 @@ def _lookup(session: Session, ctx: Context, nodeid: int, message: Message) -> Re
         raise _fail(errno.ENAMETOOLONG)
     if name in _DOTS:  # the kernel reconnects a file handle (NFS, open_by_handle_at)
         ino = nodeid if name == "." else session.fs.parent(nodeid)
-        return _then(session.fs.getattr(ctx, ino), lambda attr: Entry(ino, attr))
+        return then(session.fs.getattr(ctx, ino), lambda attr: Entry(ino, attr))
     return session.fs.lookup(ctx, nodeid, name)
 
 
@@ -175,9 +164,13 @@ def _open_call(session: Session, ctx: Context, nodeid: int, message: Message) ->
         return fs.open(ctx, nodeid, message.flags | session.added_flags)
 
     def kill(opened: Open) -> Result:
-        return _then(fs.setattr(ctx, nodeid, SetAttr(kill_suidgid=True), opened.fh), lambda _: opened)
+        return then(fs.setattr(ctx, nodeid, SetAttr(kill_suidgid=True), opened.fh), lambda _: opened)
 
-    return _then(fs.open(ctx, nodeid, message.flags | session.added_flags), kill)
+    return then(
+        fs.open(ctx, nodeid, message.flags | session.added_flags),
+        kill,
+        lambda opened: results.abandon(session, "open", ctx, nodeid, message, opened),
+    )
 
 
 def _create(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
@@ -188,9 +181,13 @@ def _create(session: Session, ctx: Context, nodeid: int, message: Message) -> Re
         return fs.create(ctx, nodeid, message.name, message.mode, flags)
 
     def opened(entry: Entry) -> Result:
-        return _then(fs.open(ctx, entry.ino, flags & _OPEN_FLAGS), lambda result: (entry, result))
+        return then(fs.open(ctx, entry.ino, flags & _OPEN_FLAGS), lambda result: (entry, result))
 
-    return _then(fs.mknod(ctx, nodeid, message.name, message.mode, 0), opened)
+    return then(
+        fs.mknod(ctx, nodeid, message.name, message.mode, 0),
+        opened,
+        lambda entry: results.abandon(session, "mknod", ctx, nodeid, message, entry),
+    )
 
 
 def _read(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
@@ -285,9 +282,9 @@ def _setxattr(session: Session, ctx: Context, nodeid: int, message: Message) -> 
         if not attr.mode & stat.S_ISGID:
             return None
         changes = SetAttr(mode=attr.mode & ~stat.S_ISGID & 0o7777)
-        return _then(fs.setattr(ctx, nodeid, changes), lambda _: None)
+        return then(fs.setattr(ctx, nodeid, changes), lambda _: None)
 
-    return _then(result, lambda _: _then(fs.getattr(ctx, nodeid), kill))
+    return then(result, lambda _: then(fs.getattr(ctx, nodeid), kill))
 
 
 def _listxattr(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
@@ -295,7 +292,7 @@ def _listxattr(session: Session, ctx: Context, nodeid: int, message: Message) ->
     result = session.fs.listxattr(ctx, nodeid)
     if ctx.uid == 0:
         return result
-    return _then(result, _without_trusted)
+    return then(result, _without_trusted)
 
 
 def _without_trusted(names: Result) -> Result:
