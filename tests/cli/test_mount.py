@@ -190,8 +190,10 @@ def test_a_user_who_is_not_root_mounts_and_unmounts_through_fusermount3(point, n
             [*nobody, *map(str, words)], capture_output=True, text=True, timeout=30, check=False
         )
 
-    done = run("-m", "instar", "mount", "memfs", point)
+    done = run("-m", "instar", "mount", "memfs", point, "-o", r"fsname=my disk\, old,relatime")
     assert done.returncode == 0, done
+    (row,) = json.loads(run("-m", "instar", "status", "--json", point).stdout)
+    assert (row["source"], row["state"]) == ("my disk, old", "serving")
     done = run("-c", f"open('{point}/file', 'w').write('x'); print(open('{point}/file').read())")
     assert done.stdout == "x\n", done
     program = f"import os; os.chdir('{point}'); print(flush=True); input()"

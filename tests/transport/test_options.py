@@ -8,6 +8,8 @@ import errno
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from instar.edge import mount as edge
 from instar.edge.mount import MountError, MountFlags
@@ -31,6 +33,24 @@ from instar.transport._values import convert_value, split_options
 )
 def test_a_backslash_keeps_a_comma_in_a_value(text, items):
     assert split_options(text) == items
+
+
+@given(st.lists(st.text(min_size=1)))
+def test_what_is_escaped_comes_back_whatever_is_in_it(items):
+    escaped = [item.replace("\\", "\\\\").replace(",", "\\,") for item in items]
+    assert split_options(",".join(escaped)) == items
+
+
+@given(st.text())
+def test_any_text_is_either_a_number_or_refused(text):
+    said = "must be a whole number"
+    try:
+        value = convert_value(text, int)
+    except ValueError as error:
+        said = str(error)
+    else:
+        assert isinstance(value, int)
+    assert said.startswith("must be a whole number")
 
 
 def test_a_backslash_at_the_end_of_one_text_does_not_reach_the_next():

@@ -35,22 +35,10 @@ _READY: Final = b"\0"
 #: Directories of the Filesystem Hierarchy Standard that programs cannot do without.
 _NEEDED: Final = frozenset(
     {
-        "/bin",
-        "/boot",
-        "/dev",
-        "/etc",
-        "/lib",
-        "/lib64",
-        "/proc",
-        "/run",
-        "/sbin",
-        "/sys",
-        "/usr",
-        "/usr/bin",
-        "/usr/lib",
-        "/var",
+        "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/usr/bin", "/usr/lib",
+        "/usr/lib64", "/usr/sbin", "/var",
     }
-)
+)  # fmt: skip
 _FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
 
 
