@@ -17,6 +17,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from instar.fs.memfs._pages import PAGE_SIZE
+from instar.fs.memfs._trimmer import Trimmer
 
 if TYPE_CHECKING:
     from instar.fs.memfs._inode import Inode
@@ -57,12 +58,16 @@ class Space:
         self.nodes = 0
         #: In the order in which they went.
         self.gone: dict[int, Inode] = {}
+        self.trimmer = Trimmer()
+        self._freed = self.trimmer.freed
 
     def charge_pages(self, pages: int) -> None:
         """Take pages, or give them back (negative). Raises ``ENOSPC`` before anything has changed."""
         if pages > 0 and self.pages + pages > self.page_limit:
             self._reclaim_pages(self.pages + pages - self.page_limit)
         self.pages += pages
+        if pages < 0:
+            self._freed(-pages * PAGE_SIZE)
 
     def charge_nodes(self, size: int) -> None:
         """Take bytes of node space, or give them back (negative). Raises ``ENOSPC`` before anything has changed."""
@@ -107,6 +112,7 @@ class Space:
             self.nodes -= NODE_SPACE
         self._take_pages(node)
         self._take_xattrs(node)
+        self._freed(NODE_SPACE)
 
     def assert_invariants(self, nodes: dict[int, Inode]) -> None:
         """Raise :class:`AssertionError` if the counts are not those of these nodes."""
@@ -145,8 +151,10 @@ class Space:
             node.target = b""
 
     def _take_xattrs(self, node: Inode) -> None:
-        self.nodes -= _xattrs_space(node.xattrs)
+        size = _xattrs_space(node.xattrs)
         node.xattrs = None
+        self.nodes -= size
+        self._freed(size)
 
 
 def _pages(node: Inode) -> int:

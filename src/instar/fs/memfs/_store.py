@@ -67,6 +67,9 @@ class Store(FileSystem):
         root.parent = ROOT_INO
         root.nlink = 2
 
+    def destroy(self) -> None:
+        self._space.trimmer.stop()
+
     def _node(self, ino: int) -> Inode:
         node = self._nodes.get(ino)
         if node is None:
