@@ -30,14 +30,14 @@ pytestmark = [pytest.mark.mount, pytest.mark.root, pytest.mark.timeout(60)]
 
 
 class Living(OneFile):
-    """Says what happens to it."""
+    """Says what happens to it. A release ends when the test says something on `go`."""
 
-    def __init__(self, line):
+    def __init__(self, line, go=None):
         super().__init__()
-        self.line = line
+        self.line, self.go = line, go
 
     async def init(self):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         self.line.say("init")
 
     async def read(self, ctx, ino, fh, offset, size):
@@ -47,11 +47,12 @@ class Living(OneFile):
 
     async def release(self, ctx, ino, fh, flags):
         self.line.say("releasing")
-        await asyncio.sleep(0.3)
+        if self.go:
+            await asyncio.to_thread(self.go.hear)
         self.line.say("released")
 
     async def destroy(self):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         self.line.say("destroy")
 
 
@@ -66,10 +67,13 @@ def test_init_comes_before_the_first_request_and_destroy_after_the_last_and_both
 
 
 def test_a_release_under_way_at_the_unmount_is_finished_before_destroy():
-    with Line() as line:
-        with mounted(lambda: Living(line)) as top:
+    with Line() as line, Line() as go:
+        with mounted(lambda: Living(line, go)) as top:
             (top / "file").read_bytes()
             line.hear_until("releasing")
+            edge.unmount(str(top))
+            assert line.pending() == []
+            go.say("go")
         heard = line.pending()
     assert heard == ["released", "destroy"]
 
@@ -107,24 +111,23 @@ def test_what_destroy_raises_is_told_and_the_mount_is_gone(tmp_path):
 
 
 class Stubborn(OneFile):
-    """Ignores its cancellation for a while."""
+    """Ignores its cancellation, and waits for what never comes."""
 
-    def __init__(self, line, seconds):
+    def __init__(self, line):
         super().__init__()
-        self.line, self.seconds = line, seconds
+        self.line = line
 
     async def read(self, ctx, ino, fh, offset, size):
         self.line.say("reading")
-        end = time.monotonic() + self.seconds
-        while time.monotonic() < end:
+        never = asyncio.Event()
+        while True:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(end - time.monotonic())
-        return b""
+                await never.wait()
 
 
 def test_a_handler_that_ignores_its_cancellation_is_left_behind_at_the_end(monkeypatch, tmp_path):
     monkeypatch.setattr("instar.transport.fuse_dev._LAST_SECONDS", 0.5)
-    with Line() as line, mounted(lambda: Stubborn(line, 30), mountpoint=tmp_path, allow_errors=True) as top:
+    with Line() as line, mounted(lambda: Stubborn(line), mountpoint=tmp_path, allow_errors=True) as top:
         with subprocess.Popen(["cat", top / "file"], stderr=subprocess.DEVNULL) as reader:
             assert line.hear() == "reading"
             edge.unmount(str(top), force=True, lazy=True)  # aborts the connection: the caller goes at once
@@ -213,7 +216,7 @@ def test_tasks_that_a_service_leaves_are_cancelled_after_destroy():
 
         async def work(self):
             try:
-                await asyncio.sleep(3600)
+                await asyncio.Event().wait()
             finally:
                 line.say("work ends")
 
@@ -325,8 +328,9 @@ here = os.path.join(top, f"client{number}")
 os.mkdir(here)
 for turn in range(rounds):
     path = os.path.join(here, f"file{turn % 7}")
-    data = rng.randbytes(rng.choice([0, 10, 4096, 70_000, 1_300_000] if turn % 10 == 0 else [0, 10, 4096,
-    9000])) with open(path, "wb", buffering=rng.choice([0, 4096])) as file:
+    sizes = [0, 10, 4096, 70_000, 1_300_000] if turn % 10 == 0 else [0, 10, 4096, 9000]
+    data = rng.randbytes(rng.choice(sizes))
+    with open(path, "wb", buffering=rng.choice([0, 4096])) as file:
         file.write(data)
     assert os.stat(path).st_size == len(data), path
     with open(path, "rb") as file:
@@ -358,9 +362,18 @@ def test_eight_clients_of_plain_and_async_handlers_read_what_they_wrote():
 
 def test_a_write_that_waits_keeps_its_data_while_others_come():
     class Holding(MemFS):
+        """Holds each write until eight have come, which is fewer than the kernel sends at a time."""
+
+        async def init(self):
+            self.gate, self.writes = asyncio.Event(), 0
+
         async def write(self, ctx, ino, fh, offset, data, flags):
             before = hashlib.sha256(data).hexdigest()
-            await asyncio.sleep(0.05)
+            self.writes += 1
+            if self.writes == 8:
+                self.gate.set()
+            await self.gate.wait()
+            await asyncio.sleep(0)
             assert hashlib.sha256(data).hexdigest() == before
             return super().write(ctx, ino, fh, offset, data, flags)
 
