@@ -23,6 +23,19 @@ from tests.cli.test_robust import STUCK, gone, reader_of
 pytestmark = [pytest.mark.mount, pytest.mark.root, pytest.mark.timeout(60)]
 
 
+#: A file system that is ready only when six of its kind are, each in a process that has found the place free.
+TOGETHER = """
+import os, time
+from instar.fs.memfs import MemFS
+class Together(MemFS):
+    def __init__(self):
+        super().__init__()
+        open({directory!r} + "/ready" + str(os.getpid()), "w").close()
+        while sum(name.startswith("ready") for name in os.listdir({directory!r})) < 6:
+            time.sleep(0.01)
+"""
+
+
 @pytest.fixture
 def stopped(point):
     """A mount with a directory `sub` in it, whose server is stopped and whose answers nobody keeps."""
@@ -106,10 +119,13 @@ def test_a_connection_that_was_aborted_is_dead_although_its_server_lives(point, 
 
 
 @pytest.mark.parametrize(("command", "status"), [([*INSTAR, "mount"], 1), (HELPER, 32)])
-def test_of_several_that_mount_at_once_one_wins_and_the_others_say_what_is_there(point, command, status):
+def test_of_several_that_mount_at_once_one_wins_and_the_others_say_what_is_there(
+    point, tmp_path, command, status
+):
+    target = write(tmp_path, TOGETHER.format(directory=str(tmp_path)))
     processes = [
         subprocess.Popen(
-            [*command, "memfs", str(point)], env=environment(), stderr=subprocess.PIPE, text=True
+            [*command, str(target), str(point)], env=environment(), stderr=subprocess.PIPE, text=True
         )
         for _ in range(6)
     ]
@@ -117,7 +133,7 @@ def test_of_several_that_mount_at_once_one_wins_and_the_others_say_what_is_there
     assert sorted(process.returncode for process in processes) == [0] + [status] * 5
     assert len(mounts_at(point)) == 1
     for sentence in filter(None, said):
-        assert f"{point} has memfs mounted already: run `instar umount {point}` first." in sentence
+        assert f"{point} has {target} mounted already: run `instar umount {point}` first." in sentence
     name = hashlib.sha256(os.fsencode(point)).hexdigest()[:32]
     assert not Path(f"/run/instar/{name}.lock").exists()
     assert instar("umount", point).returncode == 0
