@@ -143,6 +143,32 @@ def test_a_reservation_is_a_hole_until_it_is_written():
         assert file.fstat().blocks == (1 << 16) // 512
 
 
+def test_a_file_with_many_holes_is_walked_in_one_pass():
+    pages = Pages(lambda count: None)
+    for number in range(20_000):
+        pages.write(2 * number * PAGE_SIZE, b"x")
+    size, place, seen = 40_000 * PAGE_SIZE, 0, 0
+    start = time.thread_time()
+    while place < size - PAGE_SIZE:
+        assert pages.seek(place, size, os.SEEK_DATA) == place
+        place = pages.seek(place, size, os.SEEK_HOLE)
+        seen += 1
+        if place < size - PAGE_SIZE:
+            place = pages.seek(place, size, os.SEEK_DATA)
+    assert seen == 20_000
+    assert time.thread_time() - start < 2
+
+
+def test_data_behind_a_long_hole_is_found():
+    pages = Pages(lambda count: None)
+    for number in range(5000):
+        pages.write(number * PAGE_SIZE, b"x")
+    pages.write(10**12, b"x")
+    assert pages.seek(5000 * PAGE_SIZE, 10**13, os.SEEK_DATA) == 10**12 // PAGE_SIZE * PAGE_SIZE
+    with pytest.raises(OSError, match="No such device"):
+        pages.seek(10**12 + PAGE_SIZE, 10**13, os.SEEK_DATA)
+
+
 def test_what_was_reserved_is_there_when_all_else_is_full():
     with Door(MemFS(size=1 << 20)) as door, door.open("/file", os.O_RDWR | os.O_CREAT) as file:
         file.fallocate(FallocateFlags.ALLOCATE, 0, 1 << 19)

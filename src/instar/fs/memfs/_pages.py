@@ -27,6 +27,7 @@ _SHIFT: Final = 12
 _MASK: Final = PAGE_SIZE - 1
 _ZEROS: Final = bytes(PAGE_SIZE)
 _NOTHING: Final = b""
+_NEAR: Final = 4096  # pages
 
 
 class Pages:
@@ -138,8 +139,7 @@ class Pages:
                 index += 1
             return min(max(index << _SHIFT, offset), size)
         if not pages.get(index):
-            later = [key for key, page in pages.items() if key > index and page]
-            index = min(later, default=size)
+            index = self._next_data(index, size)
         if index << _SHIFT >= size:
             raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
         return max(index << _SHIFT, offset)
@@ -166,6 +166,17 @@ class Pages:
         if stop is not None and stop - first < len(pages):
             return [index for index in range(first, stop) if index in pages]
         return [index for index in pages if index >= first and (stop is None or index < stop)]
+
+    def _next_data(self, index: int, size: int) -> int:
+        """The next page from ``index`` on that holds something, or ``size``, which is beyond every page."""
+        pages = self._pages
+        near = index + min(
+            len(pages), _NEAR
+        )  # most holes are short, and a file with many is walked hole by hole
+        for here in range(index, near):
+            if here in pages:
+                return here
+        return min((key for key in pages if key >= near), default=size)
 
     def _zero_ends(self, offset: int, length: int) -> tuple[int, int]:
         """Zero the parts of pages at the ends of a range, and return the range of whole pages between them."""
