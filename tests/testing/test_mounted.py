@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -94,3 +96,22 @@ def test_an_error_in_the_log_fails_the_test_unless_it_is_allowed():
         provoke(path)
     with mounted(Quarrelsome, allow_errors=True) as path:
         provoke(path)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare (Debian package util-linux)")
+def test_a_mount_that_lives_on_in_a_namespace_of_another_process_ends_here(tmp_path):
+    class Last(MemFS):
+        def destroy(self):
+            (tmp_path / "destroyed").touch()
+
+    with mounted(Last):
+        command = ["unshare", "--mount", "sh", "-c", "echo ready; exec sleep 50"]
+        other = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert other.stdout.readline() == b"ready\n"
+    try:
+        assert other.poll() is None
+        assert (tmp_path / "destroyed").exists()
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()

@@ -33,6 +33,7 @@ __all__ = ["ServerFailedError", "mounted"]
 _READY: Final = b"\0"
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 30.0
+_LINGER_SECONDS: Final = 2.0  # after an unmount, before anybody asks why the server is still there
 
 
 class ServerFailedError(InstarError):
@@ -142,11 +143,17 @@ def _tell(writer: int) -> None:
 
 
 def _stop(path: Path, child: int, pidfd: int, ours: set[str]) -> int:
-    """Unmount and wait for the server; returns its exit status. A server that does not end is killed: status -9."""
+    """Unmount and wait for the server; returns its exit status. A server that does not end is killed: status -9.
+
+    Unless it has nothing to end for: a process that has got a mount namespace of its own meanwhile (a container, a sandbox,
+    a service of systemd) has got the mount with it, and keeps it. The server is told to stop then.
+    """
     if ours & _devices(path):  # the test may have unmounted it
         with contextlib.suppress(edge.MountError):  # in use
             edge.unmount(str(path))
         _detach(path, ours)
+    if not _readable(pidfd, _LINGER_SECONDS) and _is_mounted_elsewhere(ours):
+        os.kill(child, signal.SIGTERM)
     if not _readable(pidfd, _STOP_SECONDS):
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
@@ -156,6 +163,15 @@ def _stop(path: Path, child: int, pidfd: int, ours: set[str]) -> int:
 def _devices(path: Path) -> set[str]:
     """The device numbers of what is mounted at ``path``; read from the kernel's table, because a mount may hang."""
     return {line.device for line in mounts_at(path)}
+
+
+def _is_mounted_elsewhere(devices: set[str]) -> bool:
+    """Whether a process of this machine has one of these devices mounted; to be asked when none is mounted here."""
+    for table in Path("/proc").glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):  # the process has ended
+            if any(line.split(b" ", 3)[2].decode() in devices for line in table.read_bytes().splitlines()):
+                return True
+    return False
 
 
 def _detach(path: Path, ours: set[str]) -> None:
