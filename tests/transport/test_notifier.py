@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import select
+import threading
 
 import pytest
 
@@ -53,3 +55,36 @@ def test_a_notification_on_what_the_kernel_does_not_know_is_not_logged(caplog, m
         notifier.inval_entry(2, "name")
         _drain(notifier)
     assert not caplog.records
+
+
+def test_who_waits_for_a_write_back_at_the_end_waits_no_longer(invalid):
+    notifier = DeviceNotifier(invalid)
+
+    async def last():
+        notifier.close()
+        await asyncio.wait_for(notifier.write_back(2), 5)  # as a destroy() may
+
+    asyncio.run(last())
+
+
+def test_a_write_back_that_was_queued_and_dropped_is_over(invalid, monkeypatch):
+    writing, closed = threading.Event(), threading.Event()
+
+    def slow(fd, data):
+        writing.set()
+        assert closed.wait(10)
+
+    monkeypatch.setattr("instar.transport._notifier.os.write", slow)
+    notifier = DeviceNotifier(invalid)
+
+    async def wait():
+        notifier.inval_inode(2)
+        assert writing.wait(10)
+        waiting = asyncio.ensure_future(notifier.write_back(2))
+        await asyncio.sleep(0)
+        notifier.close()
+        closed.set()
+        await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(wait())
+    assert notifier.join(10)

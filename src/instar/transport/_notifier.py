@@ -68,8 +68,8 @@ class DeviceNotifier:
             if not done.done():
                 done.set_result(None)
 
-        self._send(wire.notify_inval_inode(ino, 0, 0), lambda: loop.call_soon_threadsafe(finish))
-        await done
+        if self._send(wire.notify_inval_inode(ino, 0, 0), lambda: loop.call_soon_threadsafe(finish)):
+            await done
 
     def poll(self, kh: int) -> None:
         """See :meth:`instar.fs.Notifier.poll`."""
@@ -86,9 +86,10 @@ class DeviceNotifier:
             self._thread.join(seconds)
         return self._thread is None or not self._thread.is_alive()
 
-    def _send(self, message: bytes, then: Callable[[], object] | None = None) -> None:
+    def _send(self, message: bytes, then: Callable[[], object] | None = None) -> bool:
+        """Queue a message; ``then`` is called when it is written, or dropped. False when all is over already."""
         if self._closed:
-            return
+            return False
         if self._thread is None:
             with self._starting:  # any thread may be the first
                 if self._thread is None:
@@ -96,14 +97,14 @@ class DeviceNotifier:
                     thread.start()
                     self._thread = thread
         self._queue.put((message, then))
+        return True
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
             message, then = item
-            if self._closed:
-                continue
             try:
-                os.write(self._fd, message)
+                if not self._closed:
+                    os.write(self._fd, message)
             except OSError as error:
                 if error.errno not in _MOOT:
                     self._report(message, error)
