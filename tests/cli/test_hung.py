@@ -47,6 +47,7 @@ def stopped(point):
     os.kill(record.pid, signal.SIGCONT)
     instar("umount", point)
     gone(record.pid)
+    Path(record.log).unlink(missing_ok=True)  # kept where the connection was aborted
 
 
 @pytest.mark.parametrize("words", [["mount", "memfs"], ["status"], ["umount"]])

@@ -73,7 +73,7 @@ def _mount(target: str, mountpoint: str, options: tuple[str, ...], *, foreground
 
     Options that mount itself knows: ro, nosuid, nodev, noexec, noatime, allow_other, default_permissions (both "no..."
     as well), max_write, max_read, entry_timeout, attr_timeout, negative_timeout (seconds), fsname, latency=auto|off.
-    All others go to the file system.
+    All others go to the file system. A comma in a value is written "\\,"; numbers may be written as 16M or 1.5G.
     """  # noqa: D301 - click wants the character itself, which keeps it from filling the lines
     mount_options, rest = parse_options(*options)
     start(target, mountpoint, mount_options, rest, foreground=foreground)
