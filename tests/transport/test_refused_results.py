@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from instar.fs import ROOT_INO, Attr, FileSystem
+from instar.fs import ROOT_INO, Attr, DirEntry, Entry, FileSystem
 from instar.wire import fuse as wire
 from instar.wire.fuse import Opcode
 from tests.transport.services import fails
@@ -168,5 +168,63 @@ def test_the_first_half_of_an_operation_is_taken_back_when_the_second_fails(kind
             channel.call(wire.OpenReply, Opcode.FUSE_OPEN, cut, 2)
         assert channel.fs.open_files == {}
         assert channel.session.known == {}
+    finally:
+        channel.close()
+
+
+class Long(FileSystem):
+    """Lists names that are longer than it says that they may be."""
+
+    name_max = 255
+    entry_timeout = attr_timeout = 1.0
+
+    def readdir(self, ctx, ino, fh, cookie):
+        for number, size in enumerate((255, 256, 300), 1):
+            if number > cookie:
+                yield DirEntry("n" * size, number + 1, stat.S_IFREG, number)
+
+    def lookup(self, ctx, parent, name):
+        return Entry(2, Attr(2, stat.S_IFREG | 0o644))
+
+
+def test_a_listed_name_that_no_lookup_would_take_is_told_once(caplog):
+    channel = Deaf(Long())
+    try:
+        opened = channel.call(wire.OpenReply, Opcode.FUSE_OPENDIR, wire.Opendir(os.O_RDONLY), ROOT_INO)
+        message = wire.Readdirplus(opened.fh, 0, 8192)
+        reply = channel.call(wire.ReaddirplusReply, Opcode.FUSE_READDIRPLUS, message, ROOT_INO)
+        assert [len(line.dirent.name) for line in reply.entries] == [1, 2, 255, 256, 300]
+        (told,) = (record.getMessage() for record in caplog.records)
+        assert "a name of 256 bytes, and name_max is 255" in told
+        with fails(errno.ENAMETOOLONG):
+            channel.call(wire.EntryReply, Opcode.FUSE_LOOKUP, wire.Lookup("n" * 256), ROOT_INO)
+    finally:
+        channel.close()
+
+
+@pytest.mark.parametrize("mtime", [1 << 70, -(1 << 70), 1 << 92])
+def test_a_time_that_a_file_can_have_goes_out_as_it_is_however_far(mtime):
+    class Far(FileSystem):
+        def getattr(self, ctx, ino, fh=None):
+            return Attr(ino, stat.S_IFDIR | 0o755, mtime=mtime)
+
+    channel = Deaf(Far())
+    try:
+        reply = channel.call(wire.AttrReply, Opcode.FUSE_GETATTR, wire.Getattr(None), ROOT_INO)
+        assert reply.attr.mtime == mtime
+    finally:
+        channel.close()
+
+
+def test_a_time_that_no_file_can_have_is_refused_and_told(caplog):
+    class Beyond(FileSystem):
+        def getattr(self, ctx, ino, fh=None):
+            return Attr(ino, stat.S_IFDIR | 0o755, mtime=1 << 93)
+
+    channel = Deaf(Beyond())
+    try:
+        with fails(errno.EIO):
+            channel.call(wire.AttrReply, Opcode.FUSE_GETATTR, wire.Getattr(None), ROOT_INO)
+        assert "expected an Attr" in caplog.text
     finally:
         channel.close()

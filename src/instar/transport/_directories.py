@@ -31,6 +31,7 @@ _DOTS: Final = 2
 _DOT_NAMES: Final = frozenset({".", ".."})
 _COOKIE_MAX: Final = (1 << 63) - 1 - _DOTS
 _NO_ATTR = Attr(0, 0)
+_SURELY_SHORT: Final = 63  # characters: at most four bytes each
 #: Names that one request leaves out because their lookup finds nothing. More are listed without attributes: an iterator
 #: that goes on and on with such names would keep everybody waiting.
 _GONE_MAX: Final = 4096
@@ -206,6 +207,8 @@ class DirectoryStream:
             fits = buffer.add(line.ino, wire_cookie, line.mode >> 12, line.name)
         if fits:
             self._at = wire_cookie
+            if len(line.name) > _SURELY_SHORT:
+                session.check_listed(line.name)
         else:
             self._held = line
         return fits

@@ -122,6 +122,7 @@ class Session:
         self._next_directory = 1
         self._context = Context()
         self._reported: set[tuple[str, str]] = set()
+        self._long_name_listed = False
         self._decoders = wire.DECODERS
         self._table = _table(self._decoders)
         self._plain_types: set[type] = {type(None)}
@@ -393,6 +394,16 @@ class Session:
         del self._directories[number]
         stream.drop_held(self)
         return stream
+
+    def check_listed(self, name: str) -> None:
+        """Say once that a listed name is longer than the file system's names may be, so that no lookup of it is served."""
+        size, limit = len(os.fsencode(name)), self.fs.name_max
+        if size > limit and not self._long_name_listed:
+            self._long_name_listed = True
+            _log.error(
+                "%s.readdir gave %s, a name of %d bytes, and name_max is %d: programs see it and get ENAMETOOLONG (said once)",
+                type(self.fs).__name__, reprlib.repr(name), size, limit,
+            )  # fmt: skip
 
     def drop_newest_directory(self) -> None:
         """Take back the last :meth:`add_directory`."""
