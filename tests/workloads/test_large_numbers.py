@@ -73,7 +73,7 @@ def test_a_hundred_thousand_files_are_open_at_once(name):
 
 def _populated():
     """A MemFS with a million files in a thousand directories, made in the server without a mount."""
-    fs, ctx = MemFS(), Context()
+    fs, ctx = MemFS(inodes=2_000_000), Context()
     for directory in range(_DIRECTORIES):
         parent = fs.mkdir(ctx, ROOT_INO, f"d{directory}", 0o755).ino
         for number in range(_EACH):

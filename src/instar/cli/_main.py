@@ -5,25 +5,22 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from instar import InstarError, __version__
 from instar.cli._new import write_skeleton
-from instar.edge.mount import MountError
-from instar.host import MountRecord, MountState, find_mount, list_mounts, mount_states, start, unmount
-from instar.transport import parse_options
+
+if TYPE_CHECKING:
+    from instar.host import MountRecord, MountState
+
+# What a verb needs it imports itself: `--help` and completion need none of it.
 
 __all__ = ["main"]
 
 EXIT_FAILURE = 1
 EXIT_NOT_SERVING = 3
-_NOT_SERVING = frozenset({MountState.STOPPED, MountState.HUNG, MountState.DEAD})
 _WIDE = 10_000  # columns
 
 
@@ -75,6 +72,9 @@ def _mount(target: str, mountpoint: str, options: tuple[str, ...], *, foreground
     as well), max_write, max_read, entry_timeout, attr_timeout, negative_timeout (seconds), fsname, latency=auto|off.
     All others go to the file system. A comma in a value is written "\\,"; numbers may be written as 16M or 1.5G.
     """  # noqa: D301 - click wants the character itself, which keeps it from filling the lines
+    from instar.host import start
+    from instar.transport import parse_options
+
     mount_options, rest = parse_options(*options)
     start(target, mountpoint, mount_options, rest, foreground=foreground)
 
@@ -91,6 +91,8 @@ def _mount(target: str, mountpoint: str, options: tuple[str, ...], *, foreground
 )
 def _umount(mountpoints: tuple[str, ...], *, lazy: bool, force: bool) -> None:
     """Unmount, writing back what is not written yet. The server ends by itself."""
+    from instar.host import unmount
+
     failed = False
     for mountpoint in mountpoints:
         try:
@@ -119,6 +121,11 @@ def _status(mountpoint: str | None, *, as_json: bool) -> None:
 
     Exit status: 0 done; with MOUNTPOINT, 1 nothing is mounted there, 3 what is mounted is stopped, hung or dead.
     """  # noqa: D301 - as above
+    import msgspec
+
+    from instar.edge.mount import MountError
+    from instar.host import MountState, find_mount, list_mounts, mount_states
+
     if mountpoint is None:
         records = list_mounts()
     else:
@@ -142,11 +149,15 @@ def _status(mountpoint: str | None, *, as_json: bool) -> None:
         click.echo("Nothing is mounted. `instar mount memfs DIR` mounts a first file system.")
     else:
         _print_table(records, states)
-    if mountpoint is not None and states[0] in _NOT_SERVING:
+    if mountpoint is not None and states[0] in {MountState.STOPPED, MountState.HUNG, MountState.DEAD}:
         sys.exit(EXIT_NOT_SERVING)
 
 
 def _print_table(records: list[MountRecord], states: list[MountState]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False)
     for heading in ("MOUNTPOINT", "TARGET", "PID", "UP", "VERSION", "STATE"):
         table.add_column(heading, overflow="fold")
@@ -170,6 +181,8 @@ def _print_table(records: list[MountRecord], states: list[MountState]) -> None:
 
 def _explained(state: MountState, record: MountRecord) -> str:
     """The state, and what to do about it."""
+    from instar.host import MountState
+
     log = f"log: {record.log or 'none'}"
     if state is MountState.DEAD:
         return f"dead: `instar umount` it; {log}"

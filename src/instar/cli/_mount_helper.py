@@ -12,8 +12,6 @@ import sys
 import click
 
 from instar import InstarError
-from instar.host import start
-from instar.transport import parse_options
 
 __all__ = ["mount_helper"]
 
@@ -43,6 +41,9 @@ def _helper(
     fake: bool,
 ) -> None:
     """Mount TARGET at MOUNTPOINT; called by mount(8)."""
+    from instar.host import start
+    from instar.transport import parse_options
+
     mount_options, rest = parse_options(*options)
     if verbose:
         click.echo(f"mount.instar: {target} on {mountpoint}")

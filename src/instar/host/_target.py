@@ -123,7 +123,7 @@ def _load_file(path: Path) -> ModuleType:
     directory = str(path.parent)
     added = directory not in sys.path
     if added:  # it stays: a handler may import a module that lies beside its own at any time
-        sys.path.insert(0, directory)
+        sys.path.append(directory)  # at the end: a file called random.py must not be Python's random
     try:
         spec.loader.exec_module(module)
     except BaseException as error:  # what the user's module raises while it is imported can be anything
