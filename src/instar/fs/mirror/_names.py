@@ -53,21 +53,21 @@ class Names(MirrorBase):
         raw, dirfd = self._place(parent, name)
         with self._as(ctx):
             os.mknod(raw, mode, rdev, dir_fd=dirfd)
-        return self._entry(self.nodes.find(dirfd, raw))
+        return self._entry(self.nodes.meet(dirfd, raw))
 
     def mkdir(self, ctx: Context, parent: int, name: str, mode: int) -> Entry:
         """Make a directory that belongs to the caller."""
         raw, dirfd = self._place(parent, name)
         with self._as(ctx):
             os.mkdir(raw, mode & _PERMISSIONS, dir_fd=dirfd)
-        return self._entry(self.nodes.find(dirfd, raw))
+        return self._entry(self.nodes.meet(dirfd, raw))
 
     def symlink(self, ctx: Context, parent: int, name: str, target: str) -> Entry:
         """Make a symbolic link that belongs to the caller; where it points is not looked at."""
         raw, dirfd = self._place(parent, name)
         with self._as(ctx):
             os.symlink(target.encode("utf-8", "surrogateescape"), raw, dir_fd=dirfd)
-        return self._entry(self.nodes.find(dirfd, raw))
+        return self._entry(self.nodes.meet(dirfd, raw))
 
     def create(self, ctx: Context, parent: int, name: str, mode: int, flags: int) -> tuple[Entry, Open]:
         """Make and open a regular file.
@@ -113,12 +113,12 @@ class Names(MirrorBase):
     def unlink(self, ctx: Context, parent: int, name: str) -> None:
         """Remove a name; its node goes on working by number and by handle."""
         raw, dirfd = self._place(parent, name)
-        self._removing(self.nodes.known(dirfd, raw), lambda: os.unlink(raw, dir_fd=dirfd))
+        self._removing(*self.nodes.known(dirfd, raw), lambda: os.unlink(raw, dir_fd=dirfd))
 
     def rmdir(self, ctx: Context, parent: int, name: str) -> None:
         """Remove an empty directory."""
         raw, dirfd = self._place(parent, name)
-        self._removing(self.nodes.known(dirfd, raw), lambda: os.rmdir(raw, dir_fd=dirfd))
+        self._removing(*self.nodes.known(dirfd, raw), lambda: os.rmdir(raw, dir_fd=dirfd))
 
     def rename(
         self, ctx: Context, parent: int, name: str, newparent: int, newname: str, flags: RenameFlags
@@ -155,10 +155,10 @@ class Names(MirrorBase):
         return Entry(node.number, attr), Open(self.files.add(fd, node, flags), noflush=node.volume.is_local)
 
     def _replacing(self, dirfd: int, name: bytes, change: Callable[[], None]) -> None:
-        self._removing(self.nodes.known(dirfd, name), change)
+        self._removing(*self.nodes.known(dirfd, name), change)
 
-    def _removing(self, victim: Node | None, change: Callable[[], None]) -> None:
-        """Make a change that may take the last name of ``victim``."""
+    def _removing(self, victim: Node | None, names: int, change: Callable[[], None]) -> None:
+        """Make a change that may take the last name of ``victim``, which had ``names`` of them (0: not known)."""
         if victim is None or victim.pinned:
             change()
             return
@@ -166,7 +166,7 @@ class Names(MirrorBase):
         gone = False
         try:
             change()
-            gone = os.fstat(fd).st_nlink == 0
+            gone = names == 1 or os.fstat(fd).st_nlink == 0
         finally:
             if not gone:
                 self.nodes.unpin(victim)

@@ -47,6 +47,7 @@ _INO_BITS: Final = 48  # of an inode number that stay as they are on a device ot
 _DOTS: Final = frozenset({b"", b".", b".."})
 _S_IFMT: Final = 0o170000  # sys/stat.h
 #: Why a file system may refuse handles or this process may not use them (name_to_handle_at(2), open_by_handle_at(2)).
+_NO_SUCH_NAME: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 _NO_HANDLES: Final = frozenset(
     {errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL}
 )
@@ -264,8 +265,8 @@ class NodeTable:
         """The node that one name in a directory stands for, and its attributes. Raises ``ENOENT``.
 
         What is returned belongs together, whatever happens to the name meanwhile. An inode number that a descriptor of ours
-        keeps in use says which node it is, and came with the attributes. For any other the name is asked for its handle
-        alone, and the handle for everything else. (`benchmarks/metadata.py` shows what the short ways are for.)
+        keeps in use says which node it is, and came with the attributes. Any other name is opened, and the descriptor asked for
+        everything. (`benchmarks/metadata.py` shows what the short ways are for.)
         """
         status = self._status.at(dirfd, name, _NAME_QUIETLY)
         node = self._live.get((status[6], status[20], status[19], status[21]))
@@ -273,32 +274,11 @@ class NodeTable:
             if not node.pinned:
                 self._cache.move_to_end(node)
             return node, _attr(status, node.tag)
-        if self.use_handles:
-            try:
-                handle, mount_id = self._handles.at(dirfd, name, 0)
-                volume = self._volumes.get(mount_id)
-                if volume is not None and volume.fd >= 0:
-                    node = volume.nodes.get(handle)
-                    if node is not None:
-                        return node, self._attr_of(node)
-                    return self._found(volume, handle)
-            except OSError as error:
-                if error.errno != errno.ESTALE and error.errno not in _NO_HANDLES:
-                    raise
-        return self.adopt(self.open_at(name, PATH_FLAGS, 0, dirfd))
+        return self.meet(dirfd, name)
 
-    def _found(self, volume: Volume, handle: bytes) -> tuple[Node, Attr]:
-        """A new node of a handle that was just found. Raises ``ESTALE`` when its file is gone already."""
-        fd = self._open_handle(volume.fd, handle, PATH_FLAGS)
-        try:
-            status = self._status.at(fd)
-        except OSError:
-            os.close(fd)
-            raise
-        node = self._new(volume, handle, status)
-        self._keep(node, fd)
-        self._enliven(node, status)
-        return node, _attr(status, node.tag)
+    def meet(self, dirfd: int, name: bytes) -> tuple[Node, Attr]:
+        """As :meth:`find`, the shorter way for a name that most likely was never seen before."""
+        return self.adopt(self.open_at(name, PATH_FLAGS, 0, dirfd))
 
     def adopt(self, fd: int, *, keep: bool = True) -> tuple[Node, Attr]:
         """The node of an open descriptor, a new one if it is not known, and its attributes.
@@ -344,13 +324,25 @@ class NodeTable:
         self._nodes[node.number] = volume.nodes[key] = node
         return node
 
-    def known(self, dirfd: int, name: bytes) -> Node | None:
-        """The node of a name, if it is in the table already; ``None`` when it is not or there is no such name."""
+    def known(self, dirfd: int, name: bytes) -> tuple[Node | None, int]:
+        """The node of a name, if it is in the table already; ``None`` when it is not or there is no such name.
+
+        Then how many names the file has, where that came with the answer, else 0.
+        """
+        try:
+            status = self._status.at(dirfd, name, _NAME_QUIETLY)
+        except OSError as error:
+            if error.errno in _NO_SUCH_NAME:
+                return None, 0  # what is wrong with it, the call that follows says
+            raise
+        node = self._live.get((status[6], status[20], status[19], status[21]))
+        if node is not None and node.volume.is_local:
+            return node, status[2]
         if self.use_handles:
             try:
                 handle, mount_id = self._handles.at(dirfd, name, 0)
             except FileNotFoundError:
-                return None
+                return None, 0
             except OSError as error:
                 if error.errno not in _NO_HANDLES:
                     raise
@@ -358,14 +350,14 @@ class NodeTable:
                 volume = self._volumes.get(mount_id)
                 node = volume.nodes.get(handle) if volume is not None else None
                 if node is not None:
-                    return node
+                    return node, 0
         try:
             fd = self.open_at(name, PATH_FLAGS, 0, dirfd)
         except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}:
-                return None  # what is wrong with it, the call that follows says
+            if error.errno in _NO_SUCH_NAME:
+                return None, 0
             raise
-        return self._known(fd)
+        return self._known(fd), 0
 
     def _known(self, fd: int) -> Node | None:
         """The node of an ``O_PATH`` descriptor if it is in the table; the descriptor becomes the table's."""
