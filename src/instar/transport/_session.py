@@ -18,6 +18,7 @@ import logging
 import os
 import reprlib
 import signal
+import struct
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -46,6 +47,10 @@ WITHOUT_REPLY: Final = frozenset(
 )
 _NOT_CALLED: Final = object()
 _HEADER: Final = wire.IN_HEADER_SIZE
+_FORGET: Final = int(Opcode.FUSE_FORGET)
+_unpack_forget: Final = struct.Struct("=Q").unpack_from
+_FORGET_SIZE: Final = wire.IN_HEADER_SIZE + 8
+_FORGETS_MAX: Final = 64
 _RESEND: Final = wire.FUSE_UNIQUE_RESEND
 
 #: Asked for on the first day, because INIT happens once in the life of a mount. Not FUSE_ATOMIC_O_TRUNC: with it the
@@ -113,6 +118,9 @@ class Session:
         #: How many open files could have a writable shared memory map, by node.
         self.mappable: dict[int, int] = {}
         self.tasks: dict[int, asyncio.Task[None]] = {}
+        #: References that the kernel has dropped, as (node, count), for :meth:`settle`; None where they are dropped at once.
+        #: A transport that calls that when it has nothing else to do keeps no caller waiting for them.
+        self.forgets: list[tuple[int, int]] | None = None
         self.requests = 0
         self.errors = 0
         self.exceptions = 0
@@ -138,6 +146,11 @@ class Session:
         length_field, opcode, unique, nodeid, uid, gid, pid, extensions, _ = _unpack_header(buffer)
         row = self._table.get(opcode)
         if row is None:
+            if opcode == _FORGET and self.forgets is not None and length == _FORGET_SIZE:
+                self.forgets.append((nodeid, _unpack_forget(buffer, _HEADER)[0]))
+                if len(self.forgets) >= _FORGETS_MAX:
+                    self.settle()
+                return None
             self._handle_special(opcode, unique, buffer, length)
             return None
         decode, call, encode, operation = row
@@ -342,6 +355,13 @@ class Session:
             return
         del self.known[ino]
         self._evict(ino)
+
+    def settle(self) -> None:
+        """Do what the kernel does not wait for and was put off."""
+        if self.forgets:
+            forgets, self.forgets = self.forgets, []
+            for ino, count in forgets:
+                self.forget(ino, count)
 
     def never_told(self, ino: int) -> None:
         """An entry for ``ino`` was made and did not reach the kernel: unless it knows the node, nobody will forget it."""

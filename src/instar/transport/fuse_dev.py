@@ -89,6 +89,7 @@ class FuseDevice:
         self._notifier = DeviceNotifier(fd)
         self.session = Session(fs, options, self, self._notifier)
         self.session.spawn = self._spawn
+        self.session.forgets = []
         self._size = options.max_write + 4096 + wire.IN_HEADER_SIZE
         self._buffers: list[memoryview] = []
         self._buffer = self._new_buffer()
@@ -277,6 +278,9 @@ class FuseDevice:
             if length < 0 or session.ended:
                 self._done = True
                 return
+            if session.forgets:
+                session.settle()
+                continue
             # Nothing there. A busy loop looks again for a moment; an idle one waits without using the processor.
             started = now()
             streak = streak + 1 if started - last < _BUSY_GAP_NS else 0
@@ -374,6 +378,7 @@ class FuseDevice:
                 if length < 0 or session.ended:
                     self._done = True
                     break
+                session.settle()
                 wake.clear()
                 await wake.wait()
         finally:
