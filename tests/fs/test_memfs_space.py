@@ -215,3 +215,15 @@ def test_a_reservation_beyond_the_size_is_refused_and_takes_nothing(door):
                 file.fallocate(mode, 0, 1 << 40)
         assert file.fstat().size == 0
     assert counts(door) == (before[0], before[1] - 1)
+
+
+def test_attributes_of_a_node_that_is_gone_which_are_refused_take_no_space():
+    fs = MemFS(size=1 << 20, inodes=3)
+    gone = fs.mknod(_ME, ROOT_INO, "gone", stat.S_IFREG | 0o600, 0)
+    fs.setxattr(_ME, gone.ino, "user.a", bytes(400), XattrFlags.NONE)
+    fs.unlink(_ME, ROOT_INO, "gone")
+    other = fs.mknod(_ME, ROOT_INO, "other", stat.S_IFREG | 0o600, 0)
+    fs.setxattr(_ME, other.ino, "user.b", bytes(300), XattrFlags.NONE)
+    with pytest.raises(OSError, match="No space"):
+        fs.setxattr(_ME, gone.ino, "user.a", bytes(900), XattrFlags.NONE)
+    fs.assert_invariants()

@@ -236,7 +236,11 @@ class Store(FileSystem):
         self._space.charge_nodes(len(value) - len(old) if old is not None else xattr_space(name, value))
         if before is not None and node.xattrs is None and old is not None:
             # The node is gone itself, and its own attributes had to make room.
-            self._space.charge_nodes(xattr_space(name, old))
+            try:
+                self._space.charge_nodes(xattr_space(name, old))
+            except OSError:
+                self._space.charge_nodes(len(old) - len(value))
+                raise
         node.xattrs = node.xattrs or {}
         node.xattrs[name] = value
 
