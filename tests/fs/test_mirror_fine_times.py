@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
 from instar.edge.file_status import StatusReader
+from instar.fs import ROOT_INO, Context
+from instar.fs.mirror import MirrorFS
 from instar.fs.mirror._mounts import MountKind, mount_kind
 
 
@@ -40,3 +43,20 @@ def test_a_look_at_the_times_sets_each_later_change_of_a_directory_apart(tmp_pat
         (tmp_path / str(number)).touch()
         seen.add(tmp_path.stat().st_mtime_ns)
     assert len(seen) == 501
+
+
+@pytest.mark.parametrize(("part", "kept"), [(0, False), (1, True)])
+def test_a_listing_is_not_kept_where_the_times_have_no_fraction_of_a_second(
+    monkeypatch, tmp_path, part, kept
+):
+    """ext4 with inodes of 128 bytes cuts them, also on a kernel whose ext4 has multigrain timestamps."""
+    monkeypatch.setattr(MountKind, "has_fine_times", property(lambda kind: True))
+    now = time.time_ns() // 1_000_000_000 * 1_000_000_000 + part
+    os.utime(tmp_path, ns=(now, now))
+    fs = MirrorFS(tmp_path)
+    try:
+        opened = fs.opendir(Context(), ROOT_INO, 0)
+        fs.releasedir(Context(), ROOT_INO, opened.fh, 0)
+    finally:
+        fs.destroy()
+    assert opened.cache_dir is kept

@@ -26,6 +26,8 @@ from instar.fs.mirror._threads import to_the_end
 __all__ = ["Directories", "OpenDirectory"]
 
 _TICK_NS: Final = 20_000_000  # twice the coarsest clock of a kernel (HZ=100)
+_SECOND_NS: Final = 1_000_000_000
+_COARSE_NS: Final = 2 * _SECOND_NS + _TICK_NS  # vfat counts in two seconds, ext3 in one
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAPPED: Final = (1 << 63) - (1 << 32)  # cookies from here on are of our making
 _MAPPED_END: Final = (1 << 63) - 16
@@ -93,11 +95,14 @@ class Directories(MirrorBase):
         self.directories[fh] = OpenDirectory(fd, node, node.tag)
         # The kernel keeps a listing until the directory's mtime changes. A change within the same tick of the clock
         # leaves the mtime as it is, so a directory that has only just changed is not to be kept yet, unless each change
-        # that follows a look at the mtime gets one of its own.
+        # that follows a look at the mtime gets one of its own. An mtime of whole seconds may be all that the file system
+        # keeps (ext4 with inodes of 128 bytes, ext3), whatever the kernel's clock could tell.
         # File systems whose listings change without it (proc) or elsewhere (nfs) are never kept.
         volume = node.volume
-        settled = volume.has_fine_times or (
-            volume.is_local and now_ns() - os.fstat(fd).st_mtime_ns > _TICK_NS
+        mtime = os.fstat(fd).st_mtime_ns
+        tick = _TICK_NS if mtime % _SECOND_NS else _COARSE_NS
+        settled = (volume.has_fine_times and tick == _TICK_NS) or (
+            volume.is_local and now_ns() - mtime > tick
         )
         return Open(fh, cache_dir=settled, keep_cache=settled)
 
