@@ -88,3 +88,28 @@ def test_a_write_back_that_was_queued_and_dropped_is_over(invalid, monkeypatch):
 
     asyncio.run(wait())
     assert notifier.join(10)
+
+
+def test_a_write_back_that_is_asked_for_while_another_thread_closes_is_over(invalid):
+    notifier = DeviceNotifier(invalid)
+    queued = notifier._queue
+
+    class ClosedMeanwhile:
+        """Lets another thread close before what is sent gets into the queue, if that thread can."""
+
+        get = queued.get
+
+        def put(self, item):
+            if item is not None:
+                closer = threading.Thread(target=notifier.close)
+                closer.start()
+                closer.join(0.2)
+            queued.put(item)
+
+    notifier._queue = ClosedMeanwhile()
+
+    async def last():
+        await asyncio.wait_for(notifier.write_back(2), 5)
+
+    asyncio.run(last())
+    assert notifier.join(10)

@@ -38,7 +38,8 @@ class DeviceNotifier:
         self._fd = fd
         self._queue: queue.SimpleQueue[tuple[bytes, Callable[[], object] | None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        #: What is queued behind the end would never be looked at. Reentrant: a signal handler may notify, too.
+        self._ending = threading.RLock()
         self._closed = False
         self._reported: set[tuple[str, int | None]] = set()
 
@@ -77,8 +78,9 @@ class DeviceNotifier:
 
     def close(self) -> None:
         """Drop what is queued, and what comes. Does not wait: a notification may be stuck until the mount is gone."""
-        self._closed = True
-        self._queue.put(None)
+        with self._ending:
+            self._closed = True
+            self._queue.put(None)
 
     def join(self, seconds: float) -> bool:
         """Wait until the last notification is written; whether it is. Only then may the descriptor be closed."""
@@ -88,15 +90,14 @@ class DeviceNotifier:
 
     def _send(self, message: bytes, then: Callable[[], object] | None = None) -> bool:
         """Queue a message; ``then`` is called when it is written, or dropped. False when all is over already."""
-        if self._closed:
-            return False
-        if self._thread is None:
-            with self._starting:  # any thread may be the first
-                if self._thread is None:
-                    thread = threading.Thread(target=self._run, name="instar-notify", daemon=True)
-                    thread.start()
-                    self._thread = thread
-        self._queue.put((message, then))
+        with self._ending:  # any thread may send
+            if self._closed:
+                return False
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="instar-notify", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._queue.put((message, then))
         return True
 
     def _run(self) -> None:
