@@ -64,6 +64,11 @@ def asked(paths: list[str], seconds: float = PROBE_SECONDS) -> dict[str, tuple[i
         command = [sys.executable, "-I", "-S", "-c", _ASK, *paths]
         # Not subprocess, which waits for its children: this one may never end.
         child = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+        # At once: where the caller ignores SIGCHLD, the number is another's as soon as the child has ended.
+        pidfd = os.pidfd_open(child)
+    except BaseException:
+        os.close(reader)
+        raise
     finally:
         os.close(writer)
         os.close(null)
@@ -71,7 +76,7 @@ def asked(paths: list[str], seconds: float = PROBE_SECONDS) -> dict[str, tuple[i
         text = _read_until_end(reader, time.monotonic() + seconds)
     finally:
         os.close(reader)
-        _abandon(child)
+        _abandon(child, pidfd)
     answers = {}
     for answer in text.split(b"\0")[:-1]:
         index, code, link = answer.split(b" ", 2)
@@ -167,11 +172,11 @@ def _read_until_end(reader: int, deadline: float) -> bytes:
     return text
 
 
-def _abandon(child: int) -> None:
+def _abandon(child: int, pidfd: int) -> None:
     """Kill the process that asked. Where it hangs in the kernel it stays until the mount answers or goes."""
-    pidfd = os.pidfd_open(child)
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody had to wait for it
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
         poller.poll(200)
