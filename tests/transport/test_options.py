@@ -77,6 +77,7 @@ def test_a_backslash_at_the_end_of_one_text_does_not_reach_the_next():
         ("1k", str | int, "1k"),
         ("1k", Any, 1024),
         ("7", Any, "7"),
+        ("12b", Any, "12b"),
         (None, Any, True),
         ("b", Literal["a", "b"], "b"),
     ],

@@ -77,7 +77,7 @@ def load(text: str) -> Target:
         source = resolved(rest)
         require_answer(source)  # the mirror would wait for it for ever
         return Target("mirror", MirrorFS, (source,))
-    if not colon and _is_directory(text):
+    if text and not colon and _is_directory(text):
         raise TargetError(f"{text} is a directory: did you mean mirror:{text}?")
     path, name = (text, "") if text.endswith(".py") else _split_name(text)
     if path.endswith(".py"):

@@ -50,7 +50,9 @@ def convert_value(text: str | None, hint: Any) -> Any:
             return True
         raise ValueError("must have a value" if kinds == [str] else f"must have a value: {_wanted(kinds)}")
     if hint is Any:  # nothing is declared: a suffix says that a number is meant
-        return _number(text) if text[-1:].isalpha() and _number(text) is not None else text
+        match = _NUMBER.fullmatch(text.lower())
+        number = _number(text) if match is not None and match["suffix"] else None
+        return text if number is None else number
     if str in kinds:
         return text
     for kind in kinds:
