@@ -12,7 +12,8 @@ import pytest
 
 from instar.edge import mount as edge
 from instar.edge.mount import MountError, MountFlags, UmountFlags
-from instar.host import _mounts, find_mount, list_mounts, unmount
+from instar.edge.mountinfo import MountEntry
+from instar.host import MountRecord, MountState, _mounts, find_mount, list_mounts, mount_states, unmount
 from instar.host._mounts import mounts_at, write_record
 from instar.testing import mounted
 
@@ -169,3 +170,20 @@ def test_logs_of_dead_servers_go_after_a_week(directory):
     os.utime(old, (0, 0))
     list_mounts()
     assert [log.name for log in directory.glob("*.log")] == [young.name]
+
+
+@pytest.mark.parametrize("answers", [{}, {"/x": (errno.ENOTCONN, "")}])
+def test_what_is_wrong_with_a_mount_is_not_said_of_the_one_that_it_hides(monkeypatch, answers):
+    table = [
+        MountEntry(1, 0, "0:1", "/", "rw", "ext4", "disk", "rw"),
+        MountEntry(2, 1, "0:2", "/x", "rw", "fuse.instar.memfs", "memfs", "rw"),
+        MountEntry(3, 2, "0:3", "/x", "rw", "fuse.instar.memfs", "memfs", "rw"),
+    ]
+    monkeypatch.setattr(_mounts, "mount_table", lambda: table)
+    monkeypatch.setattr(_mounts, "asked", lambda paths, seconds: answers)
+    hidden, top = (
+        MountRecord(mountpoint="/x", fstype="", source="", options="", device=f"0:{minor}", pid=os.getpid())
+        for minor in (2, 3)
+    )
+    expected = MountState.DEAD if answers else MountState.HUNG
+    assert mount_states([hidden, top]) == [MountState.SERVING, expected]

@@ -160,13 +160,12 @@ def mount_states(records: list[MountRecord], seconds: float = PROBE_SECONDS) -> 
     table = mount_table()
     stops = [bool(record.pid) and _process(record.pid)[0] in (b"T", b"t") for record in records]
     # What another mount hides cannot be asked. What is stopped is asked: its connection may have been aborted.
-    ask = {record.mountpoint for record in records if record.alive and _is_on_top(record, table)}
-    answers = asked(sorted(ask), seconds)
+    asks = [record.alive and _is_on_top(record, table) for record in records]
+    places = {record.mountpoint for record, ask in zip(records, asks, strict=True) if ask}
+    answers = asked(sorted(places), seconds)
     return [
-        _state(
-            record, stopped=stopped, asked_for=record.mountpoint in ask, answer=answers.get(record.mountpoint)
-        )
-        for record, stopped in zip(records, stops, strict=True)
+        _state(record, stopped=stopped, asked_for=ask, answer=answers.get(record.mountpoint) if ask else None)
+        for record, stopped, ask in zip(records, stops, asks, strict=True)
     ]
 
 
