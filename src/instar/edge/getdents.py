@@ -16,9 +16,8 @@ from instar.edge._errno import call_error
 
 __all__ = ["DirectoryReader"]
 
-_HEAD: Final = struct.Struct(
-    "=QqHB"
-)  # the machine's byte order; d_ino, d_off, d_reclen, d_type; the name follows, ended by NUL
+# d_ino, d_off, d_reclen, d_type in the machine's byte order; the name follows, ended by NUL.
+_HEAD: Final = struct.Struct("=QqHB")
 _HEAD_SIZE: Final = 19  # struct.Struct.size; the name starts without padding
 
 # SAFETY: getdents64(2) as dirent.h declares it (glibc 2.30, musl 1.1).

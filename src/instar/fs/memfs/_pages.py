@@ -170,9 +170,7 @@ class Pages:
     def _next_data(self, index: int, size: int) -> int:
         """The next page from ``index`` on that holds something, or ``size``, which is beyond every page."""
         pages = self._pages
-        near = index + min(
-            len(pages), _NEAR
-        )  # most holes are short, and a file with many is walked hole by hole
+        near = index + min(len(pages), _NEAR)  # most holes are short, and programs walk from hole to hole
         for here in range(index, near):
             if here in pages:
                 return here

@@ -46,8 +46,8 @@ _SECOND: Final = 1_000_000_000  # ns
 _INO_BITS: Final = 48  # of an inode number that stay as they are on a device other than the root's
 _DOTS: Final = frozenset({b"", b".", b".."})
 _S_IFMT: Final = 0o170000  # sys/stat.h
-#: Why a file system may refuse handles or this process may not use them (name_to_handle_at(2), open_by_handle_at(2)).
 _NO_SUCH_NAME: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+#: Why a file system may refuse handles or this process may not use them (name_to_handle_at(2), open_by_handle_at(2)).
 _NO_HANDLES: Final = frozenset(
     {errno.EOPNOTSUPP, errno.EOVERFLOW, errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL}
 )
