@@ -172,6 +172,27 @@ def test_the_first_half_of_an_operation_is_taken_back_when_the_second_fails(kind
         channel.close()
 
 
+@pytest.mark.parametrize("kind", [HalfWay, HalfWayLater])
+def test_the_caller_gets_the_first_error_when_taking_back_fails_as_well(kind, caplog):
+    channel = Deaf(kind())
+
+    def release(ctx, ino, fh, flags):
+        raise LookupError("no such file of mine")
+
+    channel.fs.release = release
+    try:
+        node = wire.Mknod("there", stat.S_IFREG | 0o644, 0, 0)
+        channel.call(wire.EntryReply, Opcode.FUSE_MKNOD, node, ROOT_INO)
+        cut = wire.Open(os.O_RDWR | os.O_TRUNC, wire.OpenInFlags.FUSE_OPEN_KILL_SUIDGID)
+        with fails(errno.EDQUOT):
+            channel.call(wire.OpenReply, Opcode.FUSE_OPEN, cut, 2)
+        (told,) = (record for record in caplog.records if record.exc_info)
+        assert "could not be taken back" in told.getMessage()
+        assert isinstance(told.exc_info[1], LookupError)
+    finally:
+        channel.close()
+
+
 class Long(FileSystem):
     """Lists names that are longer than it says that they may be."""
 

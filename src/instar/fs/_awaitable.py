@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from instar.fs._filesystem import MaybeAwaitable
 
 __all__ = ["then"]
+
+_log = logging.getLogger("instar.fs")
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -22,6 +25,8 @@ def then(
 ) -> MaybeAwaitable[_B]:
     """Apply ``use`` to a value, now or when it is there. If that fails or is cancelled, ``undo`` gets the value first.
 
+    What ``use`` raised is raised, even where ``undo`` fails as well, which is logged.
+
     >>> then(20, lambda number: number + 1)
     21
     """
@@ -31,7 +36,7 @@ def then(
         result = use(value)
     except BaseException:
         if undo is not None:
-            undo(value)
+            _take_back(value, undo)
         raise
     return _finish(value, result, undo) if undo is not None and isinstance(result, Awaitable) else result
 
@@ -48,5 +53,12 @@ async def _finish(value: _A, result: Awaitable[_B], undo: Callable[[_A], object]
     try:
         return await result
     except BaseException:
-        undo(value)
+        _take_back(value, undo)
         raise
+
+
+def _take_back(value: _A, undo: Callable[[_A], object]) -> None:
+    try:
+        undo(value)
+    except Exception as error:  # noqa: BLE001 - it calls the file system; the caller is told what went wrong first
+        _log.error("what a step had established could not be taken back", exc_info=error)
