@@ -208,6 +208,32 @@ class Long(FileSystem):
         return Entry(2, Attr(2, stat.S_IFREG | 0o644))
 
 
+class LongPlain(Long):
+    entry_timeout = attr_timeout = 0.0
+
+
+class LongLater(LongPlain):
+    async def readdir(self, ctx, ino, fh, cookie):
+        for line in super().readdir(ctx, ino, fh, cookie):
+            yield line
+
+
+@pytest.mark.parametrize("kind", [LongPlain, LongLater])
+def test_a_long_name_in_a_listing_without_attributes_is_told_once(kind, caplog):
+    channel = Deaf(kind())
+    try:
+        opened = channel.call(wire.OpenReply, Opcode.FUSE_OPENDIR, wire.Opendir(os.O_RDONLY), ROOT_INO)
+        for size in (320, 8192, 8192):  # bytes: up to the name that fits, and all of them
+            message = wire.Readdir(opened.fh, 0, size)
+            reply = channel.call(wire.ReaddirReply, Opcode.FUSE_READDIR, message, ROOT_INO)
+            assert bool(caplog.records) == (len(reply.entries) > 3)
+        assert [len(line.name) for line in reply.entries] == [1, 2, 255, 256, 300]
+        (told,) = (record.getMessage() for record in caplog.records)
+        assert "and name_max is 255" in told
+    finally:
+        channel.close()
+
+
 def test_a_listed_name_that_no_lookup_would_take_is_told_once(caplog):
     channel = Deaf(Long())
     try:

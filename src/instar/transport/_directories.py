@@ -79,12 +79,12 @@ class DirectoryStream:
             if plus:
                 self._fill_plus(session, ctx, ino, listing, iterator)
             else:
-                self._fill_plain(listing, iterator)
+                self._fill_plain(session, listing, iterator)
         except BaseException as error:  # noqa: BLE001 - kept for the request that comes to where it was raised
             self._fail(listing, error)
         return listing
 
-    def _fill_plain(self, listing: Listing, iterator: Iterator[DirEntry]) -> None:
+    def _fill_plain(self, session: Session, listing: Listing, iterator: Iterator[DirEntry]) -> None:
         """Pack names until no more fit."""
         if self._held is not None:
             iterator = itertools.chain((self._held,), iterator)
@@ -96,6 +96,8 @@ class DirectoryStream:
         finally:
             if buffer.cookie != start:
                 self._at = buffer.cookie + _DOTS
+            if len(buffer.longest) > _SURELY_SHORT:
+                session.check_listed(buffer.longest)
 
     def _fill_plus(
         self, session: Session, ctx: Context, ino: int, listing: Listing, iterator: Iterator[DirEntry]

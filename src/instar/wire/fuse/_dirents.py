@@ -67,13 +67,15 @@ class DirentBuffer:
     32
     """
 
-    __slots__ = ("_data", "_room", "cookie")
+    __slots__ = ("_data", "_room", "cookie", "longest")
 
     def __init__(self, size: int) -> None:
         self._data = bytearray()
         self._room = size
         #: What stands behind the last line that :meth:`extend` added, before the shift; 0 at first.
         self.cookie = 0
+        #: The longest name in bytes that :meth:`extend` added, the first of several; empty at first.
+        self.longest = ""
 
     def add(self, ino: int, cookie: int, type: int, name: str) -> bool:  # noqa: A002 - the header's name
         """Add a line: node, the cookie that stands *behind* it, the DT_* number of its type, and its name.
@@ -120,6 +122,7 @@ class DirentBuffer:
         records: list[bytes] = []
         append = records.append
         packers = _PACK
+        longest, most = self.longest, len(self.longest.encode(ENCODING, ERRORS))
         try:
             for line in lines:
                 try:
@@ -143,10 +146,12 @@ class DirentBuffer:
                     raise EncodeError(f"readdir: {line!r} does not fit: {error}") from error
                 room = left
                 last = cookie
+                if length > most:
+                    longest, most = name, length
             return None
         finally:
             self._data += b"".join(records)
-            self._room, self.cookie = room, last
+            self._room, self.cookie, self.longest = room, last, longest
 
     def add_plus(
         self,
