@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
 from instar.fs import FileSystem
 from instar.testing._channel import Channel
+from instar.transport import FuseDevice
 from instar.wire import fuse as wire
 
 FORGETS_AT_MOST = 64
@@ -30,10 +32,13 @@ def session():
     channel.close()
 
 
-def forget(session, ino, count=1):
-    request = wire.IN_HEADER.pack(48, wire.Opcode.FUSE_FORGET, 0, ino, 0, 0, 0, 0, 0) + count.to_bytes(
-        8, "little"
-    )
+def forgetting(ino, count=1, said=48):
+    head = wire.IN_HEADER.pack(said, wire.Opcode.FUSE_FORGET, 0, ino, 0, 0, 0, 0, 0)
+    return head + wire.FuseForgetIn.CODEC.pack(count)
+
+
+def forget(session, ino, **how):
+    request = forgetting(ino, **how)
     assert session.handle(memoryview(bytearray(request)), len(request)) is None
 
 
@@ -61,6 +66,31 @@ def test_no_more_than_a_few_wait(session):
         session.remember(ino)
         forget(session, ino)
     assert len(session.fs.forgotten) == FORGETS_AT_MOST
+
+
+@pytest.mark.parametrize("put_off", [False, True])
+def test_a_forget_that_lies_about_its_length_is_refused(session, put_off, caplog):
+    session.forgets = [] if put_off else None
+    session.remember(7)
+    forget(session, 7, said=56)
+    session.settle()
+    assert session.fs.forgotten == []
+    assert "a request of 48 bytes says that it has 56" in caplog.text
+
+
+def test_what_was_put_off_is_done_before_destroy():
+    class Told(Nodes):
+        def destroy(self):
+            self.at_the_end = list(self.forgotten)
+
+    kernel, connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with kernel:
+        device = FuseDevice(connection.detach(), Told())
+        device.session.remember(7)
+        kernel.send(forgetting(7))
+        kernel.send(wire.encode_request(wire.Header(wire.Opcode.FUSE_DESTROY, 2, 0), wire.Destroy()))
+        device.serve()
+    assert device.session.fs.at_the_end == [7]
 
 
 @pytest.mark.mount

@@ -18,7 +18,6 @@ import logging
 import os
 import reprlib
 import signal
-import struct
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -48,8 +47,8 @@ WITHOUT_REPLY: Final = frozenset(
 _NOT_CALLED: Final = object()
 _HEADER: Final = wire.IN_HEADER_SIZE
 _FORGET: Final = int(Opcode.FUSE_FORGET)
-_unpack_forget: Final = struct.Struct("=Q").unpack_from
-_FORGET_SIZE: Final = wire.IN_HEADER_SIZE + 8
+_unpack_forget: Final = wire.FuseForgetIn.CODEC.unpack_from
+_FORGET_SIZE: Final = wire.IN_HEADER_SIZE + wire.FuseForgetIn.SIZE
 _FORGETS_MAX: Final = 64
 _RESEND: Final = wire.FUSE_UNIQUE_RESEND
 
@@ -146,7 +145,8 @@ class Session:
         length_field, opcode, unique, nodeid, uid, gid, pid, extensions, _ = _unpack_header(buffer)
         row = self._table.get(opcode)
         if row is None:
-            if opcode == _FORGET and self.forgets is not None and length == _FORGET_SIZE:
+            # One for each file that is removed, so without a message made of it: benchmarks/metadata.py, unlink.
+            if opcode == _FORGET and self.forgets is not None and length == length_field == _FORGET_SIZE:
                 self.forgets.append((nodeid, _unpack_forget(buffer, _HEADER)[0]))
                 if len(self.forgets) >= _FORGETS_MAX:
                     self.settle()
@@ -159,7 +159,7 @@ class Session:
         result: Any = _NOT_CALLED
         try:
             if length_field != length:
-                raise wire.ProtocolError(f"a request of {length} bytes says that it has {length_field}")
+                raise _wrong_length(length, length_field)
             end = length
             if extensions:
                 end -= extensions * 8
@@ -234,7 +234,10 @@ class Session:
 
     def _handle_special(self, opcode: int, unique: int, buffer: memoryview, length: int) -> None:
         """The requests that are about the connection itself, and those that this version does not know."""
+        length_field, _, _, nodeid, *_ = _unpack_header(buffer)
         try:
+            if length_field != length:
+                raise _wrong_length(length, length_field)
             decode = self._decoders.get(opcode)
             message = None if decode is None else decode(buffer, _HEADER, length)
         except wire.ProtocolError as error:
@@ -244,10 +247,10 @@ class Session:
             return
         match message:
             case wire.Forget():
-                self.forget(wire.IN_HEADER.unpack_from(buffer)[3], message.nlookup)
+                self.forget(nodeid, message.nlookup)
             case wire.BatchForget():
-                for nodeid, nlookup in message.items:
-                    self.forget(nodeid, nlookup)
+                for ino, nlookup in message.items:
+                    self.forget(ino, nlookup)
             case wire.Interrupt():
                 self._interrupt(message.unique)
             case wire.Init():
@@ -454,6 +457,10 @@ def _table(decoders: Mapping[int, wire.Decoder]) -> dict[int, _Row]:
 def _ctrl_c_ends_this_process() -> bool:
     """Whether a KeyboardInterrupt may come from the keyboard: who handles SIGINT otherwise never sees one."""
     return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _wrong_length(length: int, said: int) -> wire.ProtocolError:
+    return wire.ProtocolError(f"a request of {length} bytes says that it has {said}")
 
 
 def _opcode_name(opcode: int) -> str:

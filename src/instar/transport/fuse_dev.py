@@ -153,11 +153,15 @@ class FuseDevice:
         self._leave = True
 
     def _end_handlers(self) -> None:
-        """Cancel the handlers that still wait: their callers are gone. Those that close a file may finish."""
+        """Cancel the handlers that still wait: their callers are gone. Those that close a file may finish.
+
+        Then the file system hears of the nodes that the kernel has dropped, before its end.
+        """
         for task in self._tasks:
             if task.get_name() not in _CLOSING:
                 task.cancel()
         self._wait_for(self._tasks, "handlers")
+        self.session.settle()
 
     def _close_device(self) -> None:
         """Close the connection; a mount that is still there is dead from then on."""
