@@ -234,7 +234,7 @@ class Session:
 
     def _handle_special(self, opcode: int, unique: int, buffer: memoryview, length: int) -> None:
         """The requests that are about the connection itself, and those that this version does not know."""
-        length_field, _, _, nodeid, *_ = _unpack_header(buffer)
+        length_field = _unpack_header(buffer)[0]
         try:
             if length_field != length:
                 raise _wrong_length(length, length_field)
@@ -247,10 +247,10 @@ class Session:
             return
         match message:
             case wire.Forget():
-                self.forget(nodeid, message.nlookup)
+                self.forget(wire.IN_HEADER.unpack_from(buffer)[3], message.nlookup)
             case wire.BatchForget():
-                for ino, nlookup in message.items:
-                    self.forget(ino, nlookup)
+                for nodeid, nlookup in message.items:
+                    self.forget(nodeid, nlookup)
             case wire.Interrupt():
                 self._interrupt(message.unique)
             case wire.Init():
