@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +156,25 @@ def test_what_is_not_a_file_system_is_refused_when_it_is_made(tmp_path):
 def test_a_mode_is_octal_and_never_taken_for_a_decimal_number():
     assert "a mode is an octal number" in refusal(load("memfs").make, {"mode": "999"})
     assert load("memfs").make({"mode": "700"}).getattr(None, 1).mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize(
+    ("declared", "text", "value"),
+    [
+        ("str", "700", "700"),
+        ("str | None", "700", "700"),
+        ("str | None", "999", "999"),
+        ("str | int", "700", "700"),
+        ("int", "700", 0o700),
+        ("int | None", "0o700", 0o700),
+        ("NewType('Mode', int)", "700", 0o700),
+        ("Any", "700", 0o700),
+        ("bool", "1", True),
+        ("Path", "700", Path("700")),
+    ],
+)
+def test_a_mode_has_the_type_that_is_declared_for_it(tmp_path, declared, text, value):
+    head = "from pathlib import Path\nfrom typing import Any, NewType\n"
+    body = f"    def __init__(self, mode: {declared} = None):\n        self.got = mode\n"
+    got = load(write(tmp_path, head + ONE.replace("    pass\n", body))).make({"mode": text}).got
+    assert (got, type(got)) == (value, type(value))

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import enum
 import errno
-from typing import Any, Literal
+import math
+from typing import Any, Literal, NewType
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,9 @@ from instar.edge.mount import MountError, MountFlags
 from instar.transport import MountOptions, OptionError, parse_options
 from instar.transport._mount import _fusermount
 from instar.transport._values import convert_value, split_options
+
+Bytes = NewType("Bytes", int)
+Limit = NewType("Limit", Bytes | None)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +77,13 @@ def test_a_backslash_at_the_end_of_one_text_does_not_reach_the_next():
         (None, bool, True),
         ("0.5", float, 0.5),
         ("1e3", float | None, 1000.0),
+        ("1.5k", float, 1536.0),
+        ("16MiB", float | None, float(16 << 20)),
+        ("inf", float, math.inf),
+        ("4", float | int, 4),
+        ("0.5", int | float, 0.5),
+        ("16M", Bytes, 16 << 20),
+        ("16M", Limit, 16 << 20),
         ("7", str, "7"),
         ("1k", str | int, "1k"),
         ("1k", Any, 1024),
@@ -99,6 +110,7 @@ class Colour(enum.Enum):
         ("1.3", int, "must be a whole number, such as 4096, 16M or 1.5G"),
         ("", int, "must be a whole number, such as 4096, 16M or 1.5G"),
         ("perhaps", bool, "must be yes or no"),
+        ("big", Bytes, "must be a whole number, such as 4096, 16M or 1.5G"),
         ("soon", float | None, "must be a number, such as 2 or 0.5"),
         ("c", Literal["a", "b"], "must be one of a, b"),
         ("green", Colour, "must be one of red, blue"),

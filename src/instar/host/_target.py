@@ -24,7 +24,7 @@ import msgspec
 from instar._errors import InstarError
 from instar.fs import FileSystem
 from instar.host._probe import require_answer, resolved
-from instar.transport._values import convert_value
+from instar.transport._values import alternatives, convert_value
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -222,7 +222,8 @@ def _hints(constructor: Callable[..., object]) -> dict[str, Any]:
 def _value(name: str, key: str, text: str | None, hint: Any) -> Any:
     value: object = text
     plain = (text or "").lower()
-    is_mode = key in _OCTAL and hint is not str
+    kinds = alternatives(hint)
+    is_mode = key in _OCTAL and (hint is Any or int in kinds) and str not in kinds
     if is_mode and re.fullmatch(r"(0o)?[0-7]+", plain):
         value = int(plain.removeprefix("0o"), 8)
     elif is_mode and plain.isdecimal():  # not the decimal number that it looks like

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of options: text as people write it for ``mount(8)``, made into the type that is declared.
 
-``yes`` and ``no`` are truth values, ``16M``, ``1.5G`` and ``1e3`` whole numbers; what does not fit is refused in plain words. Other types
+``yes`` and ``no`` are truth values, ``16M``, ``1.5G`` and ``1e3`` numbers; what does not fit is refused in plain words. Other types
 than these are left to msgspec.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 import re
 import types
 from fractions import Fraction
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, NewType, Union, get_args, get_origin
 
 import msgspec
 
-__all__ = ["convert_value", "split_options"]
+__all__ = ["alternatives", "convert_value", "split_options"]
 
 _TRUTH: Final = {
     "yes": True, "true": True, "on": True, "1": True, "y": True,
@@ -44,7 +45,7 @@ def convert_value(text: str | None, hint: Any) -> Any:
     >>> convert_value("1.5k", int), convert_value("no", bool)
     (1536, False)
     """
-    kinds = [kind for kind in _alternatives(hint) if kind is not type(None)]
+    kinds = [kind for kind in alternatives(hint) if kind is not type(None)]
     if text is None:
         if bool in kinds or hint is Any:
             return True
@@ -55,7 +56,7 @@ def convert_value(text: str | None, hint: Any) -> Any:
         return text if number is None else number
     if str in kinds:
         return text
-    for kind in kinds:
+    for kind in sorted(kinds, key=lambda kind: kind is float):  # a whole number stays one where both are taken
         value = _as_kind(text, kind)
         if value is not None:
             return value
@@ -72,6 +73,8 @@ def _as_kind(text: str, kind: Any) -> Any:
         return _TRUTH.get(text.lower())
     if kind is int:
         return _number(text)
+    if kind is float:
+        return _float(text)
     return None
 
 
@@ -84,8 +87,25 @@ def _number(text: str) -> int | None:
     return int(number) if number.denominator == 1 else None
 
 
-def _alternatives(hint: Any) -> list[Any]:
-    return list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
+def _float(text: str) -> float | None:
+    match = _NUMBER.fullmatch(text.lower())
+    if match is None:
+        return None
+    number = float(match["number"]) * (1 << _SUFFIXES[match["suffix"]])
+    return number if math.isfinite(number) else None
+
+
+def alternatives(hint: Any) -> list[Any]:
+    """The types that ``hint`` allows: the members of a union, and of what :class:`typing.NewType` made, what it is made of.
+
+    >>> alternatives(NewType("Bytes", int) | None)
+    [<class 'int'>, <class 'NoneType'>]
+    """
+    if isinstance(hint, NewType):
+        return alternatives(hint.__supertype__)
+    if get_origin(hint) in (Union, types.UnionType):
+        return [kind for member in get_args(hint) for kind in alternatives(member)]
+    return [hint]
 
 
 def _known(kind: Any) -> bool:
