@@ -56,7 +56,8 @@ def convert_value(text: str | None, hint: Any) -> Any:
         return text if number is None else number
     if str in kinds:
         return text
-    for kind in sorted(kinds, key=lambda kind: kind is float):  # a whole number stays one where both are taken
+    # A whole number stays one where both are taken.
+    for kind in sorted(kinds, key=lambda kind: kind is float):
         value = _as_kind(text, kind)
         if value is not None:
             return value
