@@ -59,9 +59,10 @@ def test_another_thread_does_not_feel_the_umask_of_a_caller():
         assert own_umask() == before
 
 
-def test_mirrors_take_turns_where_the_umask_cannot_be_unshared(monkeypatch):
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EINVAL], ids=errno.errorcode.get)
+def test_mirrors_take_turns_where_the_umask_cannot_be_unshared(code, monkeypatch):
     def forbidden(flags):
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(_base, "unshare", forbidden)
     made = threading.Event()

@@ -29,6 +29,9 @@ _T = TypeVar("_T")
 _SET_IDS: Final = stat.S_ISUID | stat.S_ISGID
 _CACHE: Final = 8192  # descriptors, where the limit of the process allows it
 
+#: What unshare(2) says where it is not allowed; sandboxes choose which.
+_NO_UNSHARE: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL})
+
 
 class MirrorError(InstarError):
     """The directory to mirror cannot be used."""
@@ -126,7 +129,8 @@ class MirrorBase(FileSystem):
         """Raise the limit of open descriptors as far as it goes: each open file needs one. Take a umask for this thread alone.
 
         The mirror sets it to that of each caller, which no other thread of the process may feel. Where a container forbids
-        unshare(2), mirrors take turns instead, and other threads that make files meanwhile do feel it.
+        unshare(2), mirrors take turns instead, and other threads that make files meanwhile do feel it. With the umask this thread gets a
+        working directory and a root of its own: later chdir(2) and chroot(2) of other threads do not reach it (unshare(2), CLONE_FS).
         """
         if not os.path.isdir("/proc/self/fd"):
             raise MirrorError(
@@ -139,7 +143,9 @@ class MirrorBase(FileSystem):
         self._credentials = FsCredentials()
         try:
             unshare(CloneFlags.FS)
-        except PermissionError:
+        except OSError as error:
+            if error.errno not in _NO_UNSHARE:
+                raise
             self._umask_lock = _SHARED_UMASK
         else:
             self._umask_lock = None
