@@ -4,6 +4,10 @@
 A FUSE request carries one uid, one gid and the number of a thread; the thread waits in its system call, so
 ``/proc/PID/status`` (``proc_pid_status(5)``) tells the rest. Reading it takes some microseconds, so only what is rare asks
 for it. Where it cannot be read (another pid namespace, ``hidepid``, a caller that was killed) nothing is known.
+
+Capabilities are those that the caller has in its own user namespace (``user_namespaces(7)``): a thread that has made
+itself root of a new one has them all there, and none where the mount is. The file does not tell the difference, so
+nothing weightier may hang on them than whether a set-ID bit stays or is cleared.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ class Capability(enum.IntFlag):
 
 @dataclass(frozen=True)
 class Rights:
-    """The supplementary groups and the effective capabilities of a thread."""
+    """The supplementary groups and the effective capabilities of a thread, those relative to its own user namespace."""
 
     groups: frozenset[int]
     capabilities: int
