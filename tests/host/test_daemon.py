@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from instar.host import StartError, find_mount, start, unmount
+from instar._errors import InstarError
+from instar.edge.mount import MountError
+from instar.host import StartError, _daemon, find_mount, start, unmount
 from instar.transport import parse_options
 
 pytestmark = [pytest.mark.mount, pytest.mark.root, pytest.mark.timeout(60)]
@@ -95,6 +99,43 @@ def test_a_dry_run_makes_the_file_system_and_mounts_nothing(point, tmp_path):
     )
     with pytest.raises(StartError, match="ZeroDivisionError"):
         run(str(file), point, dry_run=True)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_directory_that_the_system_needs_is_covered_only_if_empty(point, monkeypatch, empty):
+    monkeypatch.setattr(_daemon, "_NEEDED", frozenset({point}))
+    if empty:
+        run("memfs", point, dry_run=True)
+        return
+    (Path(point) / "needed").touch()
+    with pytest.raises(StartError, match="is a part of the system and not empty"):
+        run("memfs", point)
+
+
+def test_a_needed_directory_is_looked_into_only_when_its_mount_has_answered(point, monkeypatch):
+    def hangs(place):
+        raise MountError(f"{place} lies on a mount which does not answer.", errno.ETIMEDOUT)
+
+    monkeypatch.setattr(_daemon, "_NEEDED", frozenset({point}))
+    monkeypatch.setattr(_daemon, "require_answer", hangs)
+    monkeypatch.setattr(_daemon.os, "listdir", lambda place: pytest.fail("looked into it"))
+    with pytest.raises(MountError, match="does not answer"):
+        run("memfs", point)
+
+
+def test_a_needed_directory_that_is_missing_or_unreadable_is_refused_in_plain_words(point, monkeypatch):
+    monkeypatch.setattr(_daemon, "_NEEDED", frozenset({point}))
+
+    def forbidden(place):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_daemon.os, "listdir", forbidden)
+        with pytest.raises(StartError, match="cannot be read"):
+            run("memfs", point)
+    os.rmdir(point)
+    with pytest.raises(InstarError, match=re.escape(point)):
+        run("memfs", point)
 
 
 def test_a_second_mount_on_the_first_is_refused(point):

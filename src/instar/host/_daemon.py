@@ -66,9 +66,9 @@ def start(
         raise StartError("The mount point is empty: give a directory.")
     mountpoint = os.path.abspath(mountpoint)
     place = resolved(mountpoint)
-    _check_place(place)
     _check_free(mountpoint)
     require_answer(place)
+    _check_place(place)
     if foreground or dry_run:
         try:
             if dry_run:
@@ -106,7 +106,17 @@ def _check_place(place: str) -> None:
         raise StartError(
             "/ is the root directory: a mount over it would hide everything. Give another directory, such as /mnt."
         )
-    if place in _NEEDED and os.listdir(place):
+    if place not in _NEEDED:
+        return
+    try:
+        is_empty = not os.listdir(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # hides nothing; mounting says what is wrong with it
+    except OSError as error:
+        raise StartError(
+            f"{place} is a part of the system and cannot be read ({error.strerror}): give another directory."
+        ) from None
+    if not is_empty:
         raise StartError(
             f"{place} is a part of the system and not empty: a mount over it would hide what programs need. Give another directory."
         )
