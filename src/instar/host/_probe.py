@@ -17,6 +17,7 @@ import select
 import signal
 import sys
 import time
+from collections import deque
 from typing import Final
 
 from instar.edge.mount import MountError
@@ -28,6 +29,9 @@ PROBE_SECONDS: Final = 2.0  # a server that is alive and busy answers within mil
 _MAX_LINKS: Final = 40  # MAXSYMLINKS, linux/namei.h
 #: Types of file systems that ask another process or machine; with a dot or nothing behind, and all that begin with "fuse".
 _REMOTE: Final = frozenset({"9p", "afs", "autofs", "ceph", "cifs", "nfs", "nfs4", "smb3", "virtiofs"})
+
+#: Descriptors of processes that were left behind and have not been waited for.
+_LEFT: Final[deque[int]] = deque()
 
 # What the other process runs: each argument is a path, asked in a thread of its own, so that one that hangs keeps none of the
 # others waiting. It writes "INDEX ERRNO LINK\0" for each: 0 for an answer, and where the path is a link, to where.
@@ -55,6 +59,9 @@ def asked(paths: list[str], seconds: float = PROBE_SECONDS) -> dict[str, tuple[i
 
     Gives (errno or 0, where a symbolic link leads or "") for each path that has answered within ``seconds``.
     """
+    for _ in range(len(_LEFT)):
+        with contextlib.suppress(IndexError):  # another thread had it
+            _reap_or_leave(_LEFT.popleft())
     if not paths:
         return {}
     reader, writer = os.pipe()
@@ -76,7 +83,7 @@ def asked(paths: list[str], seconds: float = PROBE_SECONDS) -> dict[str, tuple[i
         text = _read_until_end(reader, time.monotonic() + seconds)
     finally:
         os.close(reader)
-        _abandon(child, pidfd)
+        _abandon(pidfd)
     answers = {}
     for answer in text.split(b"\0")[:-1]:
         index, code, link = answer.split(b" ", 2)
@@ -172,7 +179,7 @@ def _read_until_end(reader: int, deadline: float) -> bytes:
     return text
 
 
-def _abandon(child: int, pidfd: int) -> None:
+def _abandon(pidfd: int) -> None:
     """Kill the process that asked. Where it hangs in the kernel it stays until the mount answers or goes."""
     try:
         with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody had to wait for it
@@ -181,6 +188,24 @@ def _abandon(child: int, pidfd: int) -> None:
         poller.register(pidfd, select.POLLIN)
         poller.poll(200)
     finally:
-        os.close(pidfd)
-    with contextlib.suppress(ChildProcessError):  # the caller ignores SIGCHLD
-        os.waitpid(child, os.WNOHANG)
+        _reap_or_leave(pidfd)
+
+
+def _reap_or_leave(pidfd: int) -> None:
+    """Have the kernel drop what is left of a process that has ended; the next call of :func:`asked` does it for another."""
+    try:
+        if os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG) is None:
+            _LEFT.append(pidfd)
+            return
+    except ChildProcessError:  # the caller ignores SIGCHLD, or waits for every child
+        pass
+    os.close(pidfd)
+
+
+def _leave_to_parent() -> None:
+    """In the child of a fork: the processes are not its own, and to keep the descriptors would serve nobody."""
+    while _LEFT:
+        os.close(_LEFT.popleft())
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
