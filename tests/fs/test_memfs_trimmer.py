@@ -42,6 +42,31 @@ def test_it_waits_until_removing_has_ended_and_does_it_once_for_each_time():
         assert not done.acquire(timeout=0.5)
 
 
+def test_removing_that_goes_on_and_on_puts_it_off_for_thirty_rests_at_most():
+    done = threading.Semaphore(0)
+    trimmer = Trimmer(trim=done.release, rest=0.01)
+    trimmer.freed(64 << 20)
+    begin = time.monotonic()
+    while not done.acquire(blocking=False):
+        trimmer.freed(2 << 20)
+        assert time.monotonic() - begin < 20
+        time.sleep(0.0005)  # the pace of the removing, several times in each rest
+    trimmer.stop()
+
+
+def test_a_file_system_that_is_served_again_gives_memory_back_again(monkeypatch):
+    fs = MemFS()
+    for _ in range(2):
+        done = threading.Event()
+        monkeypatch.setattr(fs._space.trimmer, "_trim", done.set)
+        monkeypatch.setattr(fs._space.trimmer, "_rest", 0.01)
+        with Door(fs) as door, door.open("/file", os.O_RDWR | os.O_CREAT) as file:
+            for place in range(100):
+                file.pwrite(bytes(1 << 20), place << 20)
+            file.truncate(0)
+            assert done.wait(20)
+
+
 def test_stopping_does_not_wait_for_rest():
     trimmer = Trimmer(trim=lambda: pytest.fail("trimmed"), rest=1000.0)
     trimmer.freed(1 << 30)

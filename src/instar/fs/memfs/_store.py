@@ -67,6 +67,9 @@ class Store(FileSystem):
         root.parent = ROOT_INO
         root.nlink = 2
 
+    def init(self) -> None:
+        self._space.trimmer.start()  # the object may have been served before
+
     def destroy(self) -> None:
         self._space.trimmer.stop()
 

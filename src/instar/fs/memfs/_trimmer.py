@@ -3,7 +3,8 @@
 
 The C library keeps the pages of removed files for the next ones, because live objects lie between them: of 100,000 files
 of 3,000 bytes that are removed, 80 percent of the memory stays. Giving it back takes some milliseconds, and taking it
-again costs as much, so it waits until a second has passed in which little was removed. A thread waits for that, once for
+again costs as much, so it waits until a second has passed in which little was removed, or for half a minute where none such
+comes. A thread waits for that, once for
 each time that much was freed, so that an idle file system has none.
 """
 
@@ -22,10 +23,11 @@ __all__ = ["Trimmer"]
 _MUCH: Final = 64 << 20  # bytes that make it worth while
 _LITTLE: Final = 1 << 20  # bytes in a second that pass for rest
 _REST: Final = 1.0  # seconds
+_RESTS: Final = 30  # after which it is done while removing goes on
 
 
 class Trimmer:
-    """Counts what is freed, and calls ``trim`` when it was much and removing has ended."""
+    """Counts what is freed, and calls ``trim`` when it was much and removing has ended, or goes on and on."""
 
     def __init__(self, trim: Callable[[], object] = malloc.trim, rest: float = _REST) -> None:
         self._trim = trim
@@ -47,15 +49,20 @@ class Trimmer:
                 self._thread = None
                 self._next = self._freed + _MUCH
 
+    def start(self) -> None:
+        """Begin threads again after :meth:`stop`; at first it may."""
+        self._stopping.clear()
+
     def stop(self) -> None:
-        """End the thread, if there is one, and begin no other."""
+        """End the thread, if there is one, and begin no other until :meth:`start`."""
         self._stopping.set()
         thread = self._thread
         if thread is not None:
             thread.join()
+        self._thread = None
 
     def _wait(self) -> None:
-        while True:
+        for _ in range(_RESTS):
             seen = self._freed
             if self._stopping.wait(self._rest):
                 return
