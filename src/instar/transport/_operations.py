@@ -53,7 +53,6 @@ Call = Callable[["Session", Context, int, Message], Result]
 Encode = Callable[["Session", int, Message, Result], "bytes | memoryview | bytearray"]
 Undo = Callable[["Session", Context, int, Message, Result], None]
 
-_WRITE_CACHE: Final = WriteFlags.CACHE.value
 _WRITE_FLAGS: Final = tuple(WriteFlags(value) for value in range(8))
 _OPEN_FLAGS: Final = ~(os.O_CREAT | os.O_EXCL | os.O_NOCTTY)
 _NO_CHANGE: Final = (FattrFlags.FATTR_FH | FattrFlags.FATTR_LOCKOWNER).value
@@ -196,38 +195,9 @@ def _read(session: Session, ctx: Context, nodeid: int, message: Message) -> Resu
 
 
 def _write(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
-    flags = _WRITE_FLAGS[message.write_flags & 7]
-    result = session.fs.write(ctx, nodeid, message.fh, message.offset, message.data, flags)
-    if message.write_flags & _WRITE_CACHE and result != len(message.data) and isinstance(result, int | Awaitable):
-        # From the page cache: the kernel takes a short count for success, and what is left would be lost.
-        return _write_rest(session, ctx, nodeid, message, flags, result)
-    return result
-
-
-def _write_rest(
-    session: Session, ctx: Context, nodeid: int, message: Message, flags: WriteFlags, first: Result
-) -> Result:
-    """Go on behind a short write until all is written. Raises what the file system raises; ``EIO`` where it writes nothing."""
-    done = 0
-    size = len(message.data)
-
-    def go_on(count: int) -> Result:
-        nonlocal done
-        while True:
-            if not 0 <= count <= size - done:
-                return done + count  # nonsense, which the reply refuses
-            done += count
-            if done == size:
-                return size
-            if count == 0:
-                raise OSError(errno.EIO, "nothing was written")
-            rest = memoryview(message.data)[done:]
-            result = session.fs.write(ctx, nodeid, message.fh, message.offset + done, rest, flags)
-            if not isinstance(result, int):
-                return then(result, go_on)
-            count = result
-
-    return then(first, go_on)
+    return session.fs.write(
+        ctx, nodeid, message.fh, message.offset, message.data, _WRITE_FLAGS[message.write_flags & 7]
+    )
 
 
 def _rename(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
