@@ -262,7 +262,8 @@ class FileSystem:
         """Write ``data`` at ``offset`` and return how many bytes were taken.
 
         ``data`` is valid until the handler is done; copy what you keep. With ``O_APPEND`` the kernel has set
-        ``offset`` to the size that it knows. Raises ``ENOSPC``, ``EFBIG``, ``EDQUOT``, ``EIO``.
+        ``offset`` to the size that it knows. With ``CACHE`` in ``flags`` the data comes from the page cache and nobody looks
+        at the count: where it is short, the transport calls again with the rest. Raises ``ENOSPC``, ``EFBIG``, ``EDQUOT``, ``EIO``.
         """
         _refuse(errno.EROFS)
 

@@ -53,6 +53,7 @@ Call = Callable[["Session", Context, int, Message], Result]
 Encode = Callable[["Session", int, Message, Result], "bytes | memoryview | bytearray"]
 Undo = Callable[["Session", Context, int, Message, Result], None]
 
+_WRITE_CACHE: Final = WriteFlags.CACHE.value
 _WRITE_FLAGS: Final = tuple(WriteFlags(value) for value in range(8))
 _OPEN_FLAGS: Final = ~(os.O_CREAT | os.O_EXCL | os.O_NOCTTY)
 _NO_CHANGE: Final = (FattrFlags.FATTR_FH | FattrFlags.FATTR_LOCKOWNER).value
@@ -195,9 +196,48 @@ def _read(session: Session, ctx: Context, nodeid: int, message: Message) -> Resu
 
 
 def _write(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
-    return session.fs.write(
-        ctx, nodeid, message.fh, message.offset, message.data, _WRITE_FLAGS[message.write_flags & 7]
-    )
+    flags = _WRITE_FLAGS[message.write_flags & 7]
+    result = session.fs.write(ctx, nodeid, message.fh, message.offset, message.data, flags)
+    if (
+        message.write_flags & _WRITE_CACHE
+        and result != len(message.data)
+        and isinstance(result, int | Awaitable)
+    ):
+        # From the page cache: the kernel takes a short count for success, and what is left would be lost.
+        return _write_rest(session, ctx, nodeid, message, flags, result)
+    return result
+
+
+def _write_rest(
+    session: Session, ctx: Context, nodeid: int, message: Message, flags: WriteFlags, first: Result
+) -> Result:
+    """Go on behind a short write until all is written. Raises what the file system raises; ``EIO`` where it writes nothing."""
+    size = len(message.data)
+    done = 0
+
+    def write() -> Result:
+        rest = memoryview(message.data)[done:]
+        return session.fs.write(ctx, nodeid, message.fh, message.offset + done, rest, flags)
+
+    def count(taken: int) -> bool:
+        """Count what was taken; False when there is nothing to go on with."""
+        nonlocal done
+        if taken == 0:
+            raise OSError(errno.EIO, "nothing was written")
+        done += taken
+        return 0 < taken and done < size  # more than there was is nonsense, which the reply refuses
+
+    async def go_on(result: Result) -> int:
+        while count(await result if isinstance(result, Awaitable) else result):
+            result = write()
+        return done
+
+    result = first
+    while isinstance(result, int):
+        if not count(result):
+            return done
+        result = write()
+    return go_on(result)
 
 
 def _rename(session: Session, ctx: Context, nodeid: int, message: Message) -> Result:
