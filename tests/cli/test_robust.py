@@ -450,3 +450,31 @@ def test_a_mount_whose_connection_is_aborted_is_taken_away_by_its_server(point):
         assert server.wait(20) == 0
         assert "the connection was aborted" in server.stdout.read()
     assert mounts_at(point) == []
+
+
+def test_a_path_that_is_longer_than_any_may_be_is_refused_at_once(point):
+    assert "File name too long" in refused(1, "mount", "memfs", "a/" * 3000)
+    assert "File name too long" in refused(1, "status", "a/" * 3000)
+
+
+def test_an_empty_target_is_said_to_be_empty(point):
+    assert "The target is empty" in refused(1, "mount", "", point)
+
+
+def test_a_runtime_directory_that_others_can_write_is_refused(point, tmp_path):
+    (tmp_path / "instar").mkdir()
+    (tmp_path / "instar").chmod(0o777)
+    command = [*_SAFE]
+    if os.geteuid() == 0:  # root's comes first
+        command = [
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            'mount -t tmpfs -o mode=777 tmpfs /run/instar; exec "$@"',
+            "sh",
+            *_SAFE,
+        ]
+    said = refused(1, "mount", "memfs", point, command=command, XDG_RUNTIME_DIR=str(tmp_path))
+    assert "can be written by others" in said
+    assert mounts_at(point) == []

@@ -90,7 +90,7 @@ def test_the_most_derived_class_is_taken_and_private_ones_are_not(tmp_path):
     ("text", "says"),
     [
         ("nonsense", "'nonsense' is not a target"),
-        ("", "'' is not a target"),
+        ("", "The target is empty"),
         ("mirror:", "mirror needs a directory"),
         ("/none/file.py", "is not a file"),
         ("no_such_module_at_all:Name", "There is no module no_such_module_at_all"),

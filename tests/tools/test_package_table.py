@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("grimp", reason="import-linter is a tool for development: pip install -e .[dev]")
@@ -89,3 +92,34 @@ def test_the_longest_match_decides_the_row():
 def test_a_row_without_an_arrow_or_a_left_side_is_refused(text):
     with pytest.raises(ValueError, match="a row reads"):
         parse_row(text)
+
+
+SRC = Path(__file__).parents[2] / "src"
+#: Who reaches into another package, and why: the test kit looks at mounts that are not its own.
+REACHES = {("instar.testing._mounted", "instar.host._mounts.mounts_at")}
+
+
+def imported_names(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def reaches_into(module, name):
+    """Whether ``name`` lies in a private module of a package that ``module`` is not in."""
+    parts = name.split(".")
+    return any(
+        part.startswith("_") and not part.startswith("__") and parts[:place] != module.split(".")[:place]
+        for place, part in enumerate(parts)
+    )
+
+
+def test_no_package_imports_from_a_private_module_of_another():
+    found = set()
+    for path in SRC.glob("instar/**/*.py"):
+        module = ".".join(path.relative_to(SRC).with_suffix("").parts)
+        names = imported_names(ast.parse(path.read_text(encoding="utf-8")))
+        found |= {(module, name) for name in names if reaches_into(module, name)}
+    assert found == REACHES

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instar._values import convert_value, split_options
 from instar.edge import mount as edge
 from instar.edge.mount import MountError, MountFlags
 from instar.transport import MountOptions, OptionError, parse_options
 from instar.transport._mount import _fusermount
-from instar.transport._values import convert_value, split_options
 
 Bytes = NewType("Bytes", int)
 Limit = NewType("Limit", Bytes | None)

@@ -11,7 +11,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable
 
-from instar.fs._awaitable import then
+from instar._awaitable import then
 from instar.fs._entries import File, content_bytes
 from instar.fs._filesystem import MaybeAwaitable
 from instar.fs._seqfile import SeqReader

@@ -24,7 +24,7 @@ import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias
 
-from instar.fs._awaitable import then
+from instar._awaitable import then
 from instar.fs._entries import (
     Dir,
     Entries,

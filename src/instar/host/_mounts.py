@@ -101,8 +101,13 @@ def runtime_directory() -> Path:
             status = path.lstat()
         except OSError:  # no such parent, or not ours to write: a root of a user namespace, say
             continue
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == user and not status.st_mode & _OTHERS_MAY_WRITE:
-            return path
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != user:
+            continue  # another user's: one that root of a user namespace sees, say
+        if status.st_mode & _OTHERS_MAY_WRITE:
+            raise InstarError(
+                f"{path} can be written by others, who could put records and sockets there: `chmod 700 {path}`, and try again."
+            )
+        return path
     raise InstarError(
         f"None of {', '.join(map(str, places))} can be used: set XDG_RUNTIME_DIR to a directory of your own."
     )
@@ -256,11 +261,13 @@ def write_record(mountpoint: str, target: str, version: str, log: str) -> Iterat
 def unusable(directory: Path, error: OSError) -> InstarError:
     """Why the runtime directory cannot be written, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        what = f"{directory} is full, and each mount leaves a small record there: make room"
-    else:
-        what = f"{directory} cannot be written ({error.strerror})"
+        return InstarError(
+            f"{directory} is full, and each mount leaves a small record there: make room "
+            f"(`df -h {directory}; df -i {directory}`), and mount again. Nothing is mounted."
+        )
     return InstarError(
-        f"{what} (`df -h {directory}; df -i {directory}`), and mount again. Nothing is mounted."
+        f"{directory} cannot be written ({error.strerror}), and each mount leaves a small record there: "
+        f"mend that, or set XDG_RUNTIME_DIR to another directory, and mount again. Nothing is mounted."
     )
 
 

@@ -26,6 +26,7 @@ from instar.edge.mountinfo import MountEntry, containing_mount, mount_table
 __all__ = ["PROBE_SECONDS", "asked", "require_answer", "resolved"]
 
 PROBE_SECONDS: Final = 2.0  # a server that is alive and busy answers within milliseconds
+_PATH_MAX: Final = 4096  # bytes, the NUL at the end included; linux/limits.h
 _MAX_LINKS: Final = 40  # MAXSYMLINKS, linux/namei.h
 #: Types of file systems that ask another process or machine; with a dot or nothing behind, and all that begin with "fuse".
 _REMOTE: Final = frozenset({"9p", "afs", "autofs", "ceph", "cifs", "nfs", "nfs4", "smb3", "virtiofs"})
@@ -111,6 +112,8 @@ def resolved(path: str | os.PathLike[str]) -> str:
     points = {entry.mountpoint for entry in table}
     # POSIX lets two slashes be a root of their own, and abspath keeps them; Linux has one root.
     path = "/" + os.path.abspath(path).lstrip("/")
+    if len(os.fsencode(path)) >= _PATH_MAX:
+        raise MountError(f"{path[:60]}...: {os.strerror(errno.ENAMETOOLONG)}.", errno.ENAMETOOLONG)
     place = path  # as far as the table knows it, there is no link in it
     while place not in points and place != "/":
         place = os.path.dirname(place)

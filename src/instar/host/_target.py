@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 import msgspec
 
 from instar._errors import InstarError
+from instar._values import alternatives, convert_value
 from instar.fs import FileSystem
 from instar.host._probe import require_answer, resolved
-from instar.transport._values import alternatives, convert_value
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -64,6 +64,8 @@ def load(text: str) -> Target:
     >>> load("memfs").name
     'memfs'
     """
+    if not text:  # an unset variable of a script
+        raise TargetError("The target is empty: give memfs, mirror:DIR, or a file.")
     if text == "memfs":
         from instar.fs.memfs import MemFS
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from instar._awaitable import then
 from instar.fs import (
     Attr,
     Context,
@@ -35,7 +36,6 @@ from instar.fs import (
     now_ns,
     posix_acl,
 )
-from instar.fs._awaitable import then
 from instar.transport import _results as results
 from instar.transport._directories import DirectoryStream, Listing
 from instar.wire import fuse as wire
@@ -225,7 +225,7 @@ def _write_rest(
         if taken == 0:
             raise OSError(errno.EIO, "nothing was written")
         done += taken
-        return 0 < taken and done < size  # more than there was is nonsense, which the reply refuses
+        return taken > 0 and done < size  # more than there was is nonsense, which the reply refuses
 
     async def go_on(result: Result) -> int:
         while count(await result if isinstance(result, Awaitable) else result):

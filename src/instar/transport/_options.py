@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from instar._errors import InstarError
+from instar._values import convert_value, split_options
 from instar.edge.mount import MountFlags
-from instar.transport._values import convert_value, split_options
 
 __all__ = ["MountOptions", "OptionError", "parse_options"]
 

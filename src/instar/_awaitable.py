@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from instar.fs._filesystem import MaybeAwaitable
+from typing import TypeAlias, TypeVar
 
 __all__ = ["then"]
 
@@ -16,13 +13,14 @@ _log = logging.getLogger("instar.fs")
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
+_Maybe: TypeAlias = _A | Awaitable[_A]
 
 
 def then(
-    value: MaybeAwaitable[_A],
-    use: Callable[[_A], MaybeAwaitable[_B]],
+    value: _Maybe[_A],
+    use: Callable[[_A], _Maybe[_B]],
     undo: Callable[[_A], object] | None = None,
-) -> MaybeAwaitable[_B]:
+) -> _Maybe[_B]:
     """Apply ``use`` to a value, now or when it is there. If that fails or is cancelled, ``undo`` gets the value first.
 
     What ``use`` raised is raised, even where ``undo`` fails as well, which is logged.
@@ -42,7 +40,7 @@ def then(
 
 
 async def _later(
-    value: Awaitable[_A], use: Callable[[_A], MaybeAwaitable[_B]], undo: Callable[[_A], object] | None
+    value: Awaitable[_A], use: Callable[[_A], _Maybe[_B]], undo: Callable[[_A], object] | None
 ) -> _B:
     now = await value
     result = then(now, use, undo)
