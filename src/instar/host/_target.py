@@ -23,7 +23,6 @@ import msgspec
 
 from instar._errors import InstarError
 from instar._values import alternatives, convert_value
-from instar._values import alternatives, convert_value
 from instar.fs import FileSystem
 from instar.host._probe import require_answer, resolved
 
