@@ -124,11 +124,11 @@ def test_a_record_that_replaces_a_stale_one_while_that_is_removed_is_kept(direct
         lives = _mounts._lives
         entered = []
 
-        def while_it_is_looked_at(pid, birth):
-            if pid == NO_SUCH_PROCESS and not entered:
+        def while_it_is_looked_at(record):
+            if record.pid == NO_SUCH_PROCESS and not entered:
                 entered.append(write_record(str(path), "new", "1", ""))
                 entered[0].__enter__()
-            return lives(pid, birth)
+            return lives(record)
 
         monkeypatch.setattr(_mounts, "_lives", while_it_is_looked_at)
         list_mounts()
@@ -187,3 +187,21 @@ def test_what_is_wrong_with_a_mount_is_not_said_of_the_one_that_it_hides(monkeyp
     )
     expected = MountState.DEAD if answers else MountState.HUNG
     assert mount_states([hidden, top]) == [MountState.SERVING, expected]
+
+
+def test_a_record_of_another_process_namespace_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(_mounts, "runtime_directory", lambda: tmp_path)
+    record = tmp_path / "0:99.1.json"
+    record.write_text(
+        json.dumps(
+            {
+                "mountpoint": "/nowhere", "fstype": "fuse.instar.memfs", "source": "memfs", "options": "rw", "device": "0:99",
+                "pid": 2**22 + 1, "birth": 1, "namespace": "pid:[1]",
+            }
+        )
+    )  # fmt: skip
+    _mounts.list_mounts()
+    assert record.exists()
+    record.write_text(record.read_text().replace("pid:[1]", os.readlink("/proc/self/ns/pid")))
+    _mounts.list_mounts()
+    assert not record.exists()

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _KEEP_LOGS: Final = 7 * 86400.0  # seconds that the log of a server that died is kept
-_SAVED: Final = ("target", "pid", "birth", "started", "version", "log")
+_SAVED: Final = ("target", "pid", "birth", "namespace", "started", "version", "log")
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _FSTYPE: Final = "fuse.instar"
 
@@ -78,6 +78,8 @@ class MountRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     alive: bool = True
     #: When the process started, in clock ticks since boot: with ``pid``, one process and no other.
     birth: int = 0
+    #: The namespace that ``pid`` is a number of; in another one it says nothing (pid_namespaces(7)).
+    namespace: str = ""
 
     @property
     def uptime(self) -> float:
@@ -139,7 +141,7 @@ def list_mounts() -> list[MountRecord]:
             used.add(path)
             for name in _SAVED:
                 setattr(record, name, getattr(saved[path], name))
-        record.alive = record.pid == 0 or _lives(record.pid, record.birth)
+        record.alive = record.pid == 0 or _lives(record)
         found.append(record)
     _remove_stale(directory, saved, used)
     return found
@@ -153,7 +155,7 @@ def mounts_at(mountpoint: str | os.PathLike[str]) -> list[MountEntry]:
 def _record_of(line: MountEntry, saved: dict[Path, MountRecord]) -> Path | None:
     """Where the mount's record is: that of a server which runs, else the newest (device numbers are used again)."""
     fitting = [
-        (_lives(record.pid, record.birth), record.started, path)
+        (_lives(record), record.started, path)
         for path, record in saved.items()
         if record.device == line.device and record.mountpoint == line.mountpoint
     ]
@@ -240,7 +242,7 @@ def write_record(mountpoint: str, target: str, version: str, log: str) -> Iterat
         return
     record.target, record.version, record.log = target, version, log
     record.pid, record.started, record.alive = os.getpid(), time.time(), True
-    record.birth = _birth(record.pid) or 0
+    record.birth, record.namespace = _birth(record.pid) or 0, _pid_namespace()
     directory = runtime_directory()
     path = directory / f"{record.device}.{time.monotonic_ns()}.json"
     scratch = path.with_suffix(f".{os.getpid()}")
@@ -301,7 +303,7 @@ def _saved_records(directory: Path) -> dict[Path, MountRecord]:
 def _remove_stale(directory: Path, saved: dict[Path, MountRecord], used: set[Path]) -> None:
     """Remove what servers that are gone have left. What a mount still needs to be explained stays."""
     for path, record in saved.items():
-        if path not in used and not _lives(record.pid, record.birth):
+        if path not in used and not _lives(record):
             path.unlink(missing_ok=True)
     logs = {saved[path].log for path in used}
     for path in directory.glob("*.log"):
@@ -312,10 +314,16 @@ def _remove_stale(directory: Path, saved: dict[Path, MountRecord], used: set[Pat
                 path.unlink()
 
 
-def _lives(pid: int, birth: int) -> bool:
-    """Whether the process runs, and is not another one that got its number."""
-    now = _birth(pid)
-    return now is not None and birth in (0, now)
+def _lives(record: MountRecord) -> bool:
+    """Whether the server runs, and is not another process that got its number. One of another namespace is taken to."""
+    if record.namespace not in ("", _pid_namespace()):
+        return True
+    now = _birth(record.pid)
+    return now is not None and record.birth in (0, now)
+
+
+def _pid_namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
 
 
 def _birth(pid: int) -> int | None:
