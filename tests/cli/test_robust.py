@@ -424,7 +424,7 @@ def test_ten_mounts_in_a_row_leave_no_record_and_no_log(point):
     instar("status")
     for path in Path("/run/instar").glob("*.json"):
         with contextlib.suppress(FileNotFoundError):
-            assert json.loads(path.read_text())["mountpoint"] != str(point)
+            assert json.loads(path.read_text()).get("mountpoint") != str(point)
 
 
 def test_a_signal_unmounts_what_was_mounted_through_a_link(point, tmp_path):

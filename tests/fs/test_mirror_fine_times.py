@@ -11,6 +11,8 @@ import pytest
 from instar.edge.file_status import StatusReader
 from instar.fs import ROOT_INO, Context
 from instar.fs.mirror import MirrorFS
+from instar.fs import ROOT_INO, Context
+from instar.fs.mirror import MirrorFS
 from instar.fs.mirror._mounts import MountKind, mount_kind
 
 
@@ -60,3 +62,20 @@ def test_a_listing_is_not_kept_where_the_times_have_no_fraction_of_a_second(
     finally:
         fs.destroy()
     assert opened.cache_dir is kept
+
+
+def test_a_place_in_a_listing_means_the_same_in_each_open_directory(tmp_path):
+    """The kernel keeps one listing for all who have the directory open, and goes on from its cookies with any of them."""
+    for number in range(10):
+        (tmp_path / str(number)).touch()
+    fs, me = MirrorFS(tmp_path), Context()
+    first, second = fs.opendir(me, ROOT_INO, 0).fh, fs.opendir(me, ROOT_INO, 0).fh
+    lines = list(fs.readdir(me, ROOT_INO, first, 0))
+    for place, line in reversed(list(enumerate(lines))):  # the second one has not seen the end yet
+        after = [each.name for each in fs.readdir(me, ROOT_INO, second, line.cookie)]
+        assert after == [each.name for each in lines[place + 1 :]]
+    for fh in (first, second):
+        fs.releasedir(me, ROOT_INO, fh, 0)
+    for volume in fs.nodes._volumes.values():
+        os.close(volume.fd)
+    os.close(fs.nodes.root.fd)

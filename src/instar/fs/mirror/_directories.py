@@ -31,6 +31,9 @@ _COARSE_NS: Final = 2 * _SECOND_NS + _TICK_NS  # vfat counts in two seconds, ext
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAPPED: Final = (1 << 63) - (1 << 32)  # cookies from here on are of our making
 _MAPPED_END: Final = (1 << 63) - 16
+#: The end of a directory on ext4, and its cookie: the same in each open directory, because the kernel keeps listings for all of them.
+_LAST: Final = (1 << 63) - 1
+_LAST_COOKIE: Final = _MAPPED_END
 _DOTS: Final = frozenset({b".", b".."})
 _DT_DIR: Final = stat.S_IFDIR >> 12
 
@@ -50,6 +53,8 @@ class OpenDirectory:
 
     def cookie(self, offset: int) -> int:
         """The cookie that stands for a ``d_off`` outside the range of plain ones."""
+        if offset == _LAST:
+            return _LAST_COOKIE
         cookie = self.mapped.get(offset)
         if cookie is None:
             cookie = _MAPPED + len(self.mapped)
@@ -63,6 +68,8 @@ class OpenDirectory:
         """The ``d_off`` that a cookie stands for. Raises ``EINVAL`` for one that was never given."""
         if 0 <= cookie < _MAPPED:
             return cookie
+        if cookie == _LAST_COOKIE:
+            return _LAST
         try:
             return self.unmapped[cookie]
         except KeyError:
