@@ -11,8 +11,6 @@ import pytest
 from instar.edge.file_status import StatusReader
 from instar.fs import ROOT_INO, Context
 from instar.fs.mirror import MirrorFS
-from instar.fs import ROOT_INO, Context
-from instar.fs.mirror import MirrorFS
 from instar.fs.mirror._mounts import MountKind, mount_kind
 
 
